@@ -1,0 +1,183 @@
+"""What a pipeline run makes: the snapshot, the version, and for each target parity, profile and package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from edgeloop_contracts.codec import Contract, option
+
+__all__ = [
+    "Column",
+    "GateResult",
+    "Metric",
+    "ModelVersion",
+    "Package",
+    "ParityResult",
+    "ResourceProfile",
+    "Snapshot",
+    "SnapshotPart",
+]
+
+DIGEST = r"sha256:[0-9a-f]{64}"
+
+
+def _digest(default: str | None = None) -> object:
+    form = "a digest sha256:<64 hex digits>"
+    if default is None:
+        return option(pattern=DIGEST, form=form)
+    return option(default, pattern=f"|{DIGEST}", form=form)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column(Contract):
+    """One column of a snapshot. `categories` of a category column are sorted; a code is the place in that list."""
+
+    name: str
+    kind: Literal["number", "category"]
+    missing: int = option(0, minimum=0)
+    minimum: float | None = None
+    maximum: float | None = None
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotPart(Contract):
+    """One file of a snapshot."""
+
+    name: str
+    digest: str = _digest()  # type: ignore[assignment]
+    rows: int = option(minimum=0)
+    size_bytes: int = option(minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot(Contract):
+    """An immutable, digested data set. `digest` is that of the canonical rows, so equal rows give an equal digest."""
+
+    KIND: ClassVar[str] = "Snapshot"
+
+    digest: str = _digest()  # type: ignore[assignment]
+    loop: str
+    source: str
+    rows: int = option(minimum=0)
+    columns: tuple[Column, ...] = ()
+    label: str = ""
+    time: str = ""
+    node: str = ""
+    start_s: float | None = option(None, doc="time of the oldest row, Unix seconds")
+    end_s: float | None = option(None, doc="time of the newest row, Unix seconds")
+    parts: tuple[SnapshotPart, ...] = ()
+    parents: tuple[str, ...] = option((), doc="digests of the snapshots it grew from")
+    duplicates: int = option(0, doc="rows left out because they stood there already", minimum=0)
+    quarantined: Mapping[str, int] = option({}, doc="reason: rows left out for it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(Contract):
+    """A measured number with a 95 % interval (bootstrap percentiles over `rows` rows)."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    rows: int = option(minimum=0)
+    slice: str = option("", doc="column=value; empty: all rows")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateResult(Contract):
+    """One question a version had to answer, with the numbers."""
+
+    gate: str = option(doc="require/accuracy, champion, schema, ...")
+    passed: bool
+    expected: str
+    got: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion(Contract):
+    """An immutable trained model, `loop@number`. A rejected one is kept, with its reasons in `gates`."""
+
+    KIND: ClassVar[str] = "ModelVersion"
+
+    loop: str
+    number: int = option(minimum=1)
+    state: Literal["accepted", "rejected"]
+    run_key: str
+    snapshot: str = _digest()  # type: ignore[assignment]
+    code: str = option("", doc="digest of the training code")
+    parameters: str = option("", doc="digest of the training parameters")
+    onnx: str = _digest()  # type: ignore[assignment]
+    onnx_size_bytes: int = option(0, minimum=0)
+    reference: str = _digest()  # type: ignore[assignment]
+    golden: str = _digest()  # type: ignore[assignment]
+    schema_hash: str = ""
+    metrics: tuple[Metric, ...] = ()
+    gates: tuple[GateResult, ...] = ()
+    champion: int | None = option(None, doc="number of the version it was compared with")
+    cause: str = option("manual", doc="why the run was started")
+    started_by: str = ""
+    created_s: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.loop}@{self.number}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityResult(Contract):
+    """The compiled model against the reference (onnxruntime, one thread) on the golden rows."""
+
+    KIND: ClassVar[str] = "ParityResult"
+
+    loop: str
+    target: str
+    runtime: str
+    rows: int = option(minimum=0)
+    max_abs_difference: float = option(minimum=0)
+    limit: float = option(minimum=0)
+    label_differences: int = option(0, minimum=0)
+    passed: bool
+    worst_row: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceProfile(Contract):
+    """Measured cost on a target, and the resources derived from it. `method` says how it was measured."""
+
+    KIND: ClassVar[str] = "ResourceProfile"
+
+    loop: str
+    target: str
+    method: str
+    latency_p50_ms: float = option(minimum=0)
+    latency_p99_ms: float = option(minimum=0)
+    memory_peak_mib: float = option(minimum=0)
+    load_ms: float = option(0.0, minimum=0)
+    threads: int = option(1, minimum=1)
+    cpu_request_m: int = option(minimum=1)
+    cpu_limit_m: int = option(minimum=1)
+    memory_request_mib: int = option(minimum=1)
+    memory_limit_mib: int = option(minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package(Contract):
+    """The OCI image of one version for one target. Deployed by `digest` only."""
+
+    KIND: ClassVar[str] = "Package"
+
+    loop: str
+    version: int = option(minimum=1)
+    target: str
+    platform: str
+    runtime: str
+    repository: str = option(doc="the image's name without tag or digest")
+    digest: str = _digest()  # type: ignore[assignment]
+    model_layer: str = _digest("")  # type: ignore[assignment]
+    size_bytes: int = option(minimum=0, doc="all blobs of the image")
+    model_layer_bytes: int = option(0, minimum=0)
+    parity: ParityResult | None = None
+    profile: ResourceProfile | None = None
