@@ -6,7 +6,8 @@ its annotations alone, so that a contract needs no code of its own. Laws, held b
 - `from_json(type(x), to_json(x)) == x`;
 - a field that the reader does not know survives in `extra` and is written again.
 
-It does no I/O. It refuses what JSON cannot say (NaN, infinities) rather than writing something else.
+It does no I/O. It refuses what JSON cannot say (NaN, infinities) rather than writing something else, and text that it could
+not write again: half characters, numbers beyond 64 bits, values nested deeper than `MAX_DEPTH`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 API_VERSION = "edgeloop.dev/v1alpha1"
+MAX_DEPTH = 64  # of lists and mappings in a document; the contracts need less than ten
+MAX_INT = 2**63 - 1  # what a database and every other reader can hold
 
 T = TypeVar("T")
 
@@ -246,6 +249,8 @@ class _Reader:
         wrong_bool = isinstance(value, bool) and tp is not bool
         if wrong_bool or not isinstance(value, tp) or (tp is float and not math.isfinite(value)):
             return self.bad(path, metadata.get("form") or names[tp], _shown(value))
+        if tp is int and abs(value) > MAX_INT:
+            return self.bad(path, "a whole number of 64 bits", _shown(value))
         return self.bounded(value, path, metadata)
 
     def bounded(self, value: Any, path: str, metadata: Mapping[str, Any]) -> Any:
@@ -313,10 +318,34 @@ def _refuse_constant(text: str) -> Any:
     raise ValueError(f"JSON has no {text}")
 
 
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is too large a number")
+    return value
+
+
+def _refuse_unwritable(document: Any, text: str) -> None:
+    """ValueError for what JSON text can spell and nobody can write again: half characters, bottomless nesting."""
+    level, depth = [document], 0
+    while level := [v for item in level for v in _inside(item) if isinstance(v, (dict, list))]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"lists and mappings nested deeper than {MAX_DEPTH}")
+    text.encode()  # UnicodeEncodeError is a ValueError
+    if "\\u" in text:
+        json.dumps(document, ensure_ascii=False).encode()
+
+
+def _inside(value: Any) -> Any:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
 def loads(cls: type[T], text: str | bytes) -> T:
     """`from_json` of JSON text; text that is not JSON is a `ContractError` too."""
     try:
-        document = json.loads(text, parse_constant=_refuse_constant)
+        read = text.decode() if isinstance(text, bytes) else text
+        document = json.loads(read, parse_constant=_refuse_constant, parse_float=_finite)
+        _refuse_unwritable(document, read)
     except (ValueError, RecursionError) as error:
         raise ContractError(
             cls.__name__, [Problem("", "JSON text", f"{len(text)} bytes that are not: {error}")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -228,6 +229,7 @@ def inconsistencies(loop: Loop) -> list[Problem]:
         *_target_problems(loop),
         *_wave_problems(loop),
         *_metric_problems(loop),
+        *_zero_problems(loop),
     ]
 
 
@@ -259,6 +261,8 @@ def _data_problems(loop: Loop) -> list[Problem]:
     data, problems = loop.data, []
     if not data.features:
         problems.append(Problem("data.features", "at least one column", "none"))
+    if data.label in (data.time, data.node):
+        problems.append(Problem("data.label", "a column that is neither the time nor the node", data.label))
     for i, name in enumerate(data.features):
         if name in (data.label, data.time):
             problems.append(Problem(f"data.features[{i}]", "a column that is neither the label nor the time", name))
@@ -311,3 +315,12 @@ def _metric_problems(loop: Loop) -> list[Problem]:
         for metric in loop.validate.require
         if metric not in METRICS
     ]
+
+
+def _zero_problems(loop: Loop) -> list[Problem]:
+    texts = {
+        "data.window": loop.data.window,
+        "monitor.window": loop.monitor.window,
+        "monitor.false_alarms": loop.monitor.false_alarms,
+    }
+    return [Problem(path, "more than 0", text) for path, text in texts.items() if re.match(r"0+\D", text)]

@@ -9,7 +9,7 @@ whole numbers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from edgeloop_contracts.codec import Contract, option
@@ -162,8 +162,7 @@ def _most(values: Iterable[float | None]) -> float | None:
 
 
 def _add_feature(a: FeatureCounts, b: FeatureCounts) -> FeatureCounts:
-    return replace(
-        a,
+    return FeatureCounts(
         counts=_add(a.counts, b.counts),
         sums=_add(a.sums, b.sums),
         missing=a.missing + b.missing,

@@ -1,0 +1,75 @@
+# edgeloop: every job of a developer or a user is a target here. `make help` lists them.
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+UV_VERSION := 0.13.9
+DATA ?= wind
+
+.PHONY: help setup demo demo-rainfall demo-chaos test test-fast test-slow check format bench golden lock bare wheel clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## make .venv with everything in it
+
+.venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "edgeloop needs Python 3.11 or newer; found: $$($(PYTHON) --version). Say which: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+		{ echo "python3 -m venv failed: install your system's venv package (Debian: python3-venv)" >&2; exit 1; }
+	@echo "installing the locked packages (about 1.2 GB; the first time downloads them)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+demo: setup ## close the loop on one machine; DATA=wind (default) or rainfall
+	@$(BIN)/edgeloop demo --data $(DATA) --out demo-out
+
+demo-rainfall: setup ## the small demo, under two minutes
+	@$(BIN)/edgeloop demo --data rainfall --out demo-out
+
+demo-chaos: setup ## the demo with kill -9 of its parts; checks that no count is lost
+	@$(BIN)/edgeloop demo --data $(DATA) --chaos --out demo-out
+
+test: setup ## all tests
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-fast: setup ## the tests that take seconds
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: setup ## the tests that take longer
+	@$(BIN)/python -m pytest -m slow
+
+check: setup ## formatting, lint, types, import rules, generated files
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m edgeloop_contracts.schema --check
+
+format: setup ## format the code and mend what lint can mend
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+bench: setup ## benchmarks: what a KFP step adds, what a request costs
+	@$(BIN)/python -m edgeloop_pipelines.local.bench
+
+golden: setup ## write the golden files anew
+	@$(BIN)/python -m pytest -q --regenerate tests/manifests tests/fleet tests/pipelines
+
+wheel: setup ## build the wheel into dist/
+	@rm -rf dist && $(BIN)/python -m build --wheel --installer uv >/dev/null && ls dist
+
+bare: wheel ## the wheel alone, without extras: contracts and node tests in an environment with nothing else
+	@rm -rf .edgeloop/bare && $(PYTHON) -m venv .edgeloop/bare
+	@$(BIN)/uv pip install --quiet --python .edgeloop/bare/bin/python dist/*.whl
+	@.edgeloop/bare/bin/python -c "import importlib.metadata as m; names = {d.name.lower() for d in m.distributions()} - {'pip', 'setuptools'}; assert names == {'edgeloop'}, names; print('base dependencies: none')"
+	@.edgeloop/bare/bin/edgeloop-node --help >/dev/null
+	@$(BIN)/uv pip install --quiet --python .edgeloop/bare/bin/python pytest hypothesis jsonschema
+	@cd tests && ../.edgeloop/bare/bin/python -m pytest -q -c ../pyproject.toml --rootdir .. -p no:cacheprovider contracts node
+
+lock: ## resolve requirements.lock anew from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+
+clean: ## remove what was built (not .venv)
+	@rm -rf dist build demo-out .edgeloop .pytest_cache .mypy_cache .ruff_cache

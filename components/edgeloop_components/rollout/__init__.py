@@ -1,0 +1,1 @@
+"""The step that asks the fleet to move to a new version."""

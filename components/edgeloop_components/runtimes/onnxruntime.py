@@ -1,0 +1,101 @@
+"""The runtime `onnxruntime`: any ONNX graph that keeps edgeloop's convention, as it is, on one thread.
+
+One thread, because more of them add partial sums in another order: the last bits then differ from machine to machine.
+The reference that every other runtime is compared with is this module's `load`. Telemetry is off before it is imported.
+
+Refuses a file that is no sound ONNX graph, and a graph with other inputs and outputs than the convention's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeloop_components.runtimes import ModelError, Score
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from edgeloop_components.package.layers import Layer
+
+__all__ = ["INPUT", "OUTPUTS", "compile_model", "convention_problem", "layers", "load", "remark", "session"]
+
+INPUT = ("X", "tensor(float)", 2)  # name, type, rank
+OUTPUTS = (("label", "tensor(int64)", 1), ("probabilities", "tensor(float)", 2))
+WHEELS = ("onnxruntime", "numpy", "uvicorn", "uvloop", "httptools")
+CODE = ("edgeloop_contracts", "edgeloop_node")
+
+
+def session(model: bytes, name: str = "model.onnx") -> Any:
+    """An InferenceSession on one thread. ModelError when onnxruntime cannot load the model."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelError(f"{name}: expected a model that onnxruntime can load, got: {str(error)[:300]}") from error
+
+
+def convention_problem(loaded: Any) -> str:
+    """What of a session's inputs and outputs is not as the convention has it; empty when all is."""
+    inputs, outputs = ([(n.name, n.type, len(n.shape)) for n in nodes] for nodes in _nodes(loaded))
+    if inputs != [INPUT]:
+        return f"expected the one input {INPUT} (name, type, rank), got {inputs}"
+    missing = [wanted for wanted in OUTPUTS if wanted not in outputs]
+    return f"expected the output {missing[0]} (name, type, rank), got {outputs}" if missing else ""
+
+
+def _nodes(loaded: Any) -> tuple[Any, Any]:
+    return loaded.get_inputs(), loaded.get_outputs()
+
+
+def load(folder: Path) -> Score:
+    """The model of a compiled folder as a function of rows float32 [n, features]. ModelError."""
+    path = folder / "model.onnx"
+    loaded = session(path.read_bytes(), str(path))
+    if problem := convention_problem(loaded):
+        raise ModelError(f"{path}: {problem}")
+
+    def score(rows: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        labels, probabilities = loaded.run(["label", "probabilities"], {"X": rows})
+        return labels, probabilities
+
+    return score
+
+
+def compile_model(model: Path, out: Path) -> None:
+    """Checks the graph with onnx and onnxruntime and copies it. ModelError."""
+    from edgeloop_components.runtimes.describe import read_model
+
+    import onnx
+
+    try:
+        onnx.checker.check_model(read_model(model))
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"{model}: expected a sound ONNX graph, got: {str(error)[:300]}") from error
+    if problem := convention_problem(session(model.read_bytes(), str(model))):
+        raise ModelError(f"{model}: {problem}")
+    shutil.copyfile(model, out / "model.onnx")
+
+
+def layers(model: Path) -> list[Layer]:
+    """Wheels, the node's code, and last the model's own layer below /model."""
+    from edgeloop_components.package.layers import code_layer, files_layer, wheels_layer
+
+    return [wheels_layer(WHEELS), code_layer(CODE), files_layer(model, "model", comment="model")]
+
+
+def remark(model: Any) -> str:
+    """Loads the graph and says what came of it."""
+    try:
+        problem = convention_problem(session(model.SerializeToString()))
+    except ModelError as error:
+        return f"refuses it: {error}"
+    return f"loads it, but it needs adapting to serve: {problem}" if problem else "runs it as it is"

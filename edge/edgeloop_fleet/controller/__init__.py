@@ -1,0 +1,1 @@
+"""Moves a fleet to a version, wave by wave, or back: `step` decides, `reconcile` acts."""

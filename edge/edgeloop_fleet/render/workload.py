@@ -1,0 +1,179 @@
+"""The EdgeApplication of a loop: one Deployment template `server`, and what differs between groups as overriders.
+
+KubeEdge makes a Deployment `<application>-<node group>` of it for each group. A wave is a change of one group's overriders;
+the Deployments of the other groups are left as they are.
+
+One server a node, through a surge update. With maxSurge 1 a node runs the old and the new pod together for a second, so the
+usual anti-affinity on the hostname would keep the new pod Pending for ever. A version label cannot tell old from new
+either: the pod template is shared by all groups and has no label overrider. So a topology spread constraint counts only the
+pods of the same revision (`matchLabelKeys: [pod-template-hash]`, on by default since Kubernetes 1.27) and only the group's
+nodes (`nodeAffinityPolicy: Honor`): with as many replicas as nodes, the pods of one revision stand on one node each. The
+same key of an anti-affinity term would do, but is off by default in Kubernetes 1.30. When the new pod is ready, the
+ReplicaSet controller removes the old pod on that same node first, since that node has two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeloop_contracts import Package, ResourceProfile
+from edgeloop_fleet.render import labels
+from edgeloop_fleet.render.groups import image_of
+from edgeloop_fleet.render.pods import RUN_FOLDER, container_security, downward, host_folder, pod_spec
+from edgeloop_fleet.render.values import RenderError, Settings
+
+__all__ = ["CONTAINER", "edge_application", "overriders"]
+
+CONTAINER = "server"
+_GRACE_S = 30  # a server drains in far less
+_READY_WITHIN_S = 120  # a pod's start at the edge may stall for 60 s
+
+# runtime: the command that asks this pod's own server (process 1 of the container), over its private socket, whether it is
+# ready. An httpGet probe would be answered by the old pod, which shares the port. One template has one command, so the
+# runtimes of a loop's groups must agree on it.
+_PROBES: Mapping[str, tuple[str, ...]] = {
+    "onnxruntime": ("python3", "-m", "edgeloop_node", "check", "--run-dir", RUN_FOLDER, "--pid", "1"),
+}
+
+
+def _probe_command(packages: Mapping[str, Package]) -> list[str]:
+    commands = {}
+    for group, package in packages.items():
+        if package.runtime not in _PROBES:
+            known = ", ".join(_PROBES)
+            raise RenderError(
+                f"group {group}: expected a runtime with a readiness probe ({known}), got {package.runtime}"
+            )
+        commands[_PROBES[package.runtime]] = group
+    if len(commands) > 1:
+        raise RenderError(f"expected runtimes with one readiness probe, got different ones for {', '.join(packages)}")
+    return list(next(iter(commands)))
+
+
+def _probes(command: Sequence[str]) -> dict[str, Any]:
+    """Asks often until the server is ready the first time, and seldom after that: each probe starts a process."""
+    action = {"exec": {"command": list(command)}, "timeoutSeconds": 10}
+    return {
+        "startupProbe": {**action, "periodSeconds": 1, "failureThreshold": _READY_WITHIN_S},
+        "readinessProbe": {**action, "periodSeconds": 30, "failureThreshold": 3},
+    }
+
+
+def _container(image: str, command: Sequence[str], mount: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """The server's container. Its image's entry point is the server; the arguments say where it listens and reports."""
+    return {
+        "name": CONTAINER,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": [
+            *("--host", "$(EDGELOOP_HOST)"),
+            *("--port", str(settings.server_port)),
+            *("--run-dir", RUN_FOLDER),
+        ],
+        "env": downward(EDGELOOP_NODE="spec.nodeName", EDGELOOP_HOST="status.hostIP"),
+        "securityContext": container_security(),
+        "volumeMounts": [mount],
+        **_probes(command),
+    }
+
+
+def _spread(selector: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": dict(selector)},
+        "matchLabelKeys": ["pod-template-hash"],
+        "nodeAffinityPolicy": "Honor",
+    }
+
+
+def _deployment(loop: str, command: Sequence[str], settings: Settings) -> dict[str, Any]:
+    selector = {labels.NAME: CONTAINER, labels.LOOP: loop}
+    volume, mount = host_folder("run", RUN_FOLDER)
+    container = _container(f"{settings.registry}/{labels.application_name(loop)}:unset", command, mount, settings)
+    marks = labels.common(CONTAINER, **{labels.LOOP: loop})
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": labels.application_name(loop), "namespace": settings.namespace, "labels": marks},
+        "spec": {
+            "replicas": 0,
+            "progressDeadlineSeconds": _READY_WITHIN_S,
+            "revisionHistoryLimit": 2,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "selector": {"matchLabels": selector},
+            "template": {
+                "metadata": {"labels": marks},
+                "spec": pod_spec(
+                    terminationGracePeriodSeconds=_GRACE_S,
+                    topologySpreadConstraints=[_spread(selector)],
+                    containers=[container],
+                    volumes=[volume],
+                ),
+            },
+        },
+    }
+
+
+def _resources(profile: ResourceProfile) -> dict[str, Any]:
+    return {
+        "requests": {"cpu": f"{profile.cpu_request_m}m", "memory": f"{profile.memory_request_mib}Mi"},
+        "limits": {"cpu": f"{profile.cpu_limit_m}m", "memory": f"{profile.memory_limit_mib}Mi"},
+    }
+
+
+def _image_overriders(package: Package, settings: Settings) -> list[dict[str, Any]]:
+    """Repository and digest, for the server's container alone: without the path KubeEdge overrides sidecars too."""
+    image = image_of(package, settings)
+    repository = image.removesuffix(f"@{package.digest}")
+    host, slash, path = repository.partition("/")
+    registry = host if slash and (any(mark in host for mark in ".:") or host == "localhost") else ""
+    values = {"Repository": path if registry else repository, "Tag": package.digest}
+    here = {"path": "/spec/template/spec/containers/0/image"}
+    return [
+        {"component": component, "operator": "replace", "value": value, "predicate": here}
+        for component, value in values.items()
+    ]
+
+
+def overriders(group: str, package: Package, replicas: int, settings: Settings) -> dict[str, Any]:
+    """What a group has of its own: image, number of pods, resources from the profile, and environment."""
+    env = {"EDGELOOP_GROUP": group, "EDGELOOP_IMAGE": package.digest}
+    resources = [{"containerName": CONTAINER, "value": _resources(package.profile)}] if package.profile else []
+    return {
+        "replicas": replicas,
+        "imageOverriders": _image_overriders(package, settings),
+        "resourcesOverriders": resources,
+        "envOverriders": [
+            {
+                "containerName": CONTAINER,
+                "operator": "replace",
+                "value": [{"name": name, "value": value} for name, value in env.items()],
+            }
+        ],
+    }
+
+
+def edge_application(
+    loop: str, packages: Mapping[str, Package], replicas: Mapping[str, int], settings: Settings
+) -> dict[str, Any]:
+    """The loop's EdgeApplication with the groups that have a package. RenderError when their runtimes do not go together."""
+    targets = [
+        {"name": labels.node_group_name(group), "overriders": overriders(group, package, replicas[group], settings)}
+        for group, package in packages.items()
+    ]
+    return {
+        "apiVersion": "apps.kubeedge.io/v1alpha1",
+        "kind": "EdgeApplication",
+        "metadata": {
+            "name": labels.application_name(loop),
+            "namespace": settings.namespace,
+            "labels": labels.common(CONTAINER, **{labels.LOOP: loop}),
+        },
+        "spec": {
+            "workloadTemplate": {"manifests": [_deployment(loop, _probe_command(packages), settings)]},
+            "workloadScope": {"targetNodeGroups": targets},
+        },
+    }

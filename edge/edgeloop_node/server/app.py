@@ -1,0 +1,260 @@
+"""The server's answers: `Service` decides them without any I/O, `asgi` carries them over HTTP.
+
+Every answer is JSON but for /metrics; every error is `{"error": text}`. The private application (Unix socket) is the same
+one, with one power more: reading /window there confirms what was stored before, so that a stranger on the network cannot
+make a server forget counts.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+from edgeloop_contracts import to_json
+from edgeloop_node.documents import BadRequestError, decode, nearest, shown
+from edgeloop_node.log import log
+from edgeloop_node.monitor import Monitor
+from edgeloop_node.server import v2
+from edgeloop_node.server.answers import score_writer
+from edgeloop_node.server.metrics import CONTENT_TYPE, metrics_text
+from edgeloop_node.server.model import Model, checked
+from edgeloop_node.server.requests import Row, RowReader
+
+__all__ = ["MAX_BODY_BYTES", "Answer", "Request", "Service", "asgi"]
+
+MAX_BODY_BYTES = 1024 * 1024
+WINDOWS_PER_READ = 200
+JSON = b"application/json"
+BINARY_HEADER = b"inference-header-content-length"
+
+
+class Request(NamedTuple):
+    """What a handler may see of a request."""
+
+    path: str
+    query: bytes
+    body: bytes
+    private: bool
+
+
+class Answer(NamedTuple):
+    """Status, body and content type of an answer."""
+
+    status: int
+    body: bytes
+    content_type: bytes = JSON
+
+
+class Route(NamedTuple):
+    """One path: its method, its name in the metrics, and what answers. `scores` marks those that the monitor counts."""
+
+    method: str
+    name: str
+    handler: Callable[[Request], Answer]
+    scores: bool = False
+
+
+def _json(document: Any, status: int = 200) -> Answer:
+    return Answer(status, json.dumps(document, separators=(",", ":")).encode())
+
+
+def _error(status: int, text: str) -> Answer:
+    return _json({"error": text}, status)
+
+
+class Service:
+    """One loaded model, its counts, and the answers to requests."""
+
+    def __init__(self, model: Model, monitor: Monitor, software: dict[str, str]) -> None:
+        self.monitor = monitor
+        self.requests: Counter[tuple[str, int]] = Counter()
+        self.ready = True
+        self._score = model.scorer.score
+        self._features = len(model.reference.features)
+        self._loop, self._version = model.version.loop, model.version.number
+        self._reader = RowReader(model.reference)
+        self._write = score_writer(self._loop, self._version, model.reference.classes)
+        served = {**software, "model": self._loop, "model_version": str(self._version)}
+        self._software = _json(v2.server_metadata(software["edgeloop"], served))
+        self._metadata = _json(v2.model_metadata(model.reference, self._version, model.scorer))
+        who = monitor.identity
+        self._info = {
+            "loop": self._loop,
+            "version": self._version,
+            "image": who.image,
+            "schema_hash": model.reference.schema_hash,
+            "runtime": model.scorer.runtime,
+            "node": who.node,
+            "group": who.group,
+        }
+        self.routes = self._routes()
+
+    def _routes(self) -> dict[str, Route]:
+        routes = {
+            "/score": Route("POST", "score", self.score, scores=True),
+            "/window": Route("GET", "window", self.window),
+            "/metrics": Route("GET", "metrics", self.metrics),
+            "/v2": Route("GET", "v2", lambda _: self._software),
+            "/v2/": Route("GET", "v2", lambda _: self._software),
+            "/v2/health/live": Route("GET", "live", lambda _: _json({"live": True})),
+            "/v2/health/ready": Route("GET", "ready", self.readiness),
+        }
+        for path in (f"/v2/models/{self._loop}", f"/v2/models/{self._loop}/versions/{self._version}"):
+            routes[path] = Route("GET", "model", lambda _: self._metadata)
+            routes[f"{path}/ready"] = Route("GET", "model_ready", self.model_readiness)
+            routes[f"{path}/infer"] = Route("POST", "infer", self.infer, scores=True)
+        return routes
+
+    def answer(self, method: str, request: Request) -> Answer:
+        """The answer to a request whose body was read. It raises nothing: a fault of ours is a 500 and a log line."""
+        route = self.routes.get(request.path)
+        if route is None:
+            return self.counted(None, self._unknown(request.path))
+        if method != route.method:
+            text = f"{request.path}: expected {route.method}, got {method}"
+            return self.counted(route, _error(405, text))
+        try:
+            answer = route.handler(request)
+        except BadRequestError as error:
+            answer = _error(error.status, str(error))
+        except Exception as error:
+            log("error", "a request failed", path=request.path, error=repr(error), trace=traceback.format_exc(limit=-6))
+            answer = _error(500, f"{type(error).__name__}: {error}")
+        return self.counted(route, answer)
+
+    def counted(self, route: Route | None, answer: Answer) -> Answer:
+        """Counts an answer for the metrics, and a refused or failed scoring request for the report."""
+        self.requests[route.name if route else "unknown", answer.status] += 1
+        if answer.status >= 400 and route and route.scores:
+            (self.monitor.refuse if answer.status < 500 else self.monitor.fail)(time.time())
+        return answer
+
+    def _unknown(self, path: str) -> Answer:
+        if path.startswith("/v2/models/"):
+            here = f"{self._loop}, version {self._version}"
+            return _error(404, f"{path[:200]}: no such model or version: this server has {here}")
+        return _error(404, f"{path[:200]}: no such path {nearest(path, list(self.routes))}")
+
+    def score(self, request: Request) -> Answer:
+        """POST /score: one row, or `{"rows": [...]}`."""
+        began_ns = time.perf_counter_ns()
+        document = decode(request.body)
+        many = "rows" in document
+        rows = self._reader.rows(document) if many else [self._reader.row(document)]
+        labels, scores = self._scored([row.values for row in rows])
+        texts = [self._write(row.id, label, p) for row, label, p in zip(rows, labels, scores, strict=True)]
+        text = '{"rows":[' + ",".join(texts) + "]}" if many else texts[0]
+        self._count(rows, labels, scores, began_ns)
+        return Answer(200, text.encode())
+
+    def infer(self, request: Request) -> Answer:
+        """POST /v2/models/<loop>/infer. Its rows have no time, so they are counted by the server's clock."""
+        began_ns = time.perf_counter_ns()
+        document = decode(request.body)
+        values, wanted = v2.rows_of(document, self._features)
+        labels, scores = self._scored(values)
+        head = {"model_name": self._loop, "model_version": str(self._version)}
+        if "id" in document:
+            head["id"] = document["id"]
+        answer = _json(v2.inference_answer(head, wanted, labels, scores))
+        self._count([Row(row, None, None) for row in values], labels, scores, began_ns)
+        return answer
+
+    def _scored(self, values: list[list[float]]) -> tuple[list[int], list[list[float]]]:
+        labels, scores = self._score(values)
+        return labels, [checked(label, row) for label, row in zip(labels, scores, strict=True)]
+
+    def _count(self, rows: list[Row], labels: list[int], scores: list[list[float]], began_ns: int) -> None:
+        now_s = time.time()
+        start_of = self.monitor.window_start
+        starts_s = [start_of(now_s if row.time_s is None else row.time_s) for row in rows]
+        latency_us = (time.perf_counter_ns() - began_ns) / 1000
+        confidences = [min(1.0, max(row)) for row in scores]
+        self.monitor.record([row.values for row in rows], labels, confidences, starts_s, latency_us)
+
+    def window(self, request: Request) -> Answer:
+        """GET /window?after=S: the reports with a sequence above S, at most WINDOWS_PER_READ, and whether there are more."""
+        text = parse_qs(request.query.decode("latin-1")).get("after", ["0"])[-1]
+        if not (text.isascii() and text.isdigit() and len(text) < 19):
+            raise BadRequestError(f"after: expected a whole number >= 0, got {shown(text)}")
+        if request.private:
+            self.monitor.confirm(int(text))
+        reports = self.monitor.reports(int(text), WINDOWS_PER_READ + 1)
+        page = reports[:WINDOWS_PER_READ]
+        sequence = page[-1].sequence if page else self.monitor.sequence
+        head = {"boot": self.monitor.identity.boot, "sequence": sequence, "more": len(reports) > len(page)}
+        return _json({**head, "reports": [to_json(report) for report in page]})
+
+    def metrics(self, _: Request) -> Answer:
+        return Answer(200, metrics_text(self.monitor.totals, self.requests, self._info).encode(), CONTENT_TYPE)
+
+    def readiness(self, _: Request) -> Answer:
+        return _json({"ready": self.ready}, 200 if self.ready else 503)
+
+    def model_readiness(self, _: Request) -> Answer:
+        return _json({"name": self._loop, "ready": self.ready}, 200 if self.ready else 503)
+
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class _GoneError(Exception):
+    """The client went away before its request was complete."""
+
+
+async def _body(receive: Receive) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body"):
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            break
+    if message["type"] == "http.disconnect":
+        raise _GoneError
+    if len(body) > MAX_BODY_BYTES:
+        raise BadRequestError(f"body: expected at most {MAX_BODY_BYTES} bytes, got more", 413)
+    return body
+
+
+def _check_headers(headers: list[tuple[bytes, bytes]]) -> None:
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit() and int(value[:20]) > MAX_BODY_BYTES:
+            raise BadRequestError(f"body: expected at most {MAX_BODY_BYTES} bytes, got {value[:20].decode()}", 413)
+        if name == b"content-encoding" and value.lower() != b"identity":
+            raise BadRequestError(f"content-encoding: expected none, got {shown(value.decode('latin-1'))}", 415)
+        if name == BINARY_HEADER:
+            raise BadRequestError(
+                "Inference-Header-Content-Length: binary tensors are not supported: send data as JSON"
+            )
+
+
+def asgi(service: Service, *, private: bool) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """The bare ASGI application around a service."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        path, extra = scope["path"], []
+        try:
+            _check_headers(scope["headers"])
+            body = await _body(receive)
+        except _GoneError:
+            return
+        except BadRequestError as error:
+            answer = service.counted(service.routes.get(path), _error(error.status, str(error)))
+            extra = [(b"connection", b"close")]  # the rest of the body is not read
+        else:
+            answer = service.answer(scope["method"], Request(path, scope["query_string"], body, private))
+            if answer.status == 405:
+                extra = [(b"allow", service.routes[path].method.encode())]
+        headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body)), *extra]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    return application

@@ -1,0 +1,7 @@
+"""`python -m edgeloop_pipelines.cli` is `edgeloop`."""
+
+import sys
+
+from edgeloop_pipelines.cli import main
+
+sys.exit(main())

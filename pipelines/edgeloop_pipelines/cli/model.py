@@ -1,0 +1,62 @@
+"""`edgeloop model`: what is inside an ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgeloop_pipelines.cli.console import JsonOption, UserError, emit, say, table
+
+app = typer.Typer(help="Describe an ONNX file and what each runtime makes of it.", no_args_is_help=True)
+
+
+@app.callback()
+def _model() -> None:
+    """Describe an ONNX file and what each runtime makes of it."""
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="an ONNX file")],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the graph, operators, inputs and outputs of an ONNX file, and what each runtime makes of it.
+
+    Nothing in the file is run. A file that is not ONNX is answered with what it is instead.
+
+    Examples:
+
+      edgeloop model inspect model.onnx
+      edgeloop model inspect model.onnx --json
+    """
+    from edgeloop_components.runtimes import ModelError
+    from edgeloop_components.runtimes.describe import describe
+
+    try:
+        described = describe(file)
+    except ModelError as error:
+        raise UserError(str(error)) from error
+    emit(described, lambda: _show(described), as_json)
+
+
+def _show(model: dict[str, Any]) -> None:
+    opsets = ", ".join(f"{domain} {version}" for domain, version in model["opsets"].items())
+    facts = [("size", f"{model['size_bytes']} bytes"), ("producer", model["producer"] or "unnamed")]
+    facts += [("IR version", model["ir_version"]), ("opsets", opsets), ("graph", model["graph"] or "unnamed")]
+    say(model["file"], style="bold")
+    table(
+        ("", ""), [*facts, ("nodes", model["nodes"]), ("parameters", model["parameters"]), *model["metadata"].items()]
+    )
+    ends = [("in", t) for t in model["inputs"]] + [("out", t) for t in model["outputs"]]
+    table(("", "name", "type", "shape"), [(way, t["name"], t["type"], _shape(t["shape"])) for way, t in ends])
+    table(("operator", "times"), list(model["operators"].items()))
+    table(("runtime", "what it makes of it"), list(model["runtimes"].items()))
+
+
+def _shape(shape: list[int | str | None] | None) -> str:
+    if shape is None:
+        return ""
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"

@@ -1,0 +1,146 @@
+"""Starts runs: as a detached process on this machine, or on Kubeflow Pipelines. Both do it at most once a key.
+
+A starter keeps no state of its own. Whether a local run lives is asked of the kernel (its lock), how it ended of its result
+file; so a fleet service that was killed knows after its restart what still runs. This module decides nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from edgeloop_contracts import Loop, RunRequest
+from edgeloop_pipelines.local.runfolder import RunBusyError, RunFolder, stop_all
+from edgeloop_pipelines.submit import RefusedError, Settings, UnreachableError, find_run, submit
+
+__all__ = ["KfpStarter", "LocalStarter", "Seen", "Starter", "StarterError"]
+
+
+SeenState = Literal["running", "succeeded", "rejected", "failed", "dead"]
+
+
+class StarterError(RuntimeError):
+    """A run could not be started or looked at now; it may be tried again."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a starter sees of a run. `dead`: it does not run and has not ended."""
+
+    state: SeenState
+    why: str = ""
+
+
+class Starter(Protocol):
+    """Starts runs and says what became of them."""
+
+    def start(self, request: RunRequest, loop: Loop) -> None:
+        """Starts the run unless it runs or has ended. StarterError when that is not possible now."""
+        ...
+
+    def look(self, request: RunRequest) -> Seen:
+        """The state of a run. StarterError when it cannot be told now."""
+        ...
+
+
+@dataclass
+class LocalStarter:
+    """Runs as processes of their own, that outlive this one. `env` is added to the environment (object store, fleet)."""
+
+    home: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    _children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict, repr=False)
+
+    def start(self, request: RunRequest, loop: Loop) -> None:
+        folder = RunFolder(self.home, request.key)
+        if folder.result() is not None:
+            return
+        try:
+            lock = folder.lock()
+        except RunBusyError:
+            return
+        with lock:  # the child inherits the lock, so that there is no moment in which nobody has it
+            folder.write_order(request, loop)
+            self._children[request.key] = self._spawn(folder, lock.fileno())
+
+    def _spawn(self, folder: RunFolder, lock: int) -> subprocess.Popen[bytes]:
+        arguments = [
+            "--home",
+            self.home.absolute(),
+            "--request",
+            folder.request,
+            "--loop",
+            folder.loop,
+            "--lock-fd",
+            lock,
+        ]
+        with folder.log.open("ab") as log:
+            try:
+                return subprocess.Popen(
+                    [sys.executable, "-m", "edgeloop_pipelines.local.run", *map(str, arguments)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **self.env},
+                    pass_fds=[lock],
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise StarterError(f"run {folder.key} does not start: {error}") from error
+
+    def look(self, request: RunRequest) -> Seen:
+        if request.key in self._children and self._children[request.key].poll() is not None:
+            del self._children[request.key]  # waited for: no zombie stays
+        folder = RunFolder(self.home, request.key)
+        if folder.alive():
+            return Seen("running")
+        result = folder.result()
+        return Seen(result["state"], result["error"]) if result else Seen("dead", f"no result; its log: {folder.log}")
+
+    def stop(self) -> list[str]:
+        """Stops every run of this home and waits for those that this process started; gives their keys."""
+        stopped = stop_all(self.home)
+        for child in self._children.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(10)
+        return stopped
+
+
+@dataclass(frozen=True)
+class KfpStarter:
+    """Runs on Kubeflow Pipelines, through `submit`. A run's display name is its key."""
+
+    settings: Settings
+
+    def start(self, request: RunRequest, loop: Loop) -> None:
+        with _as_starter_errors():
+            submit(request, loop, self.settings)
+
+    def look(self, request: RunRequest) -> Seen:
+        with _as_starter_errors():
+            run = find_run(self.settings, request.key)
+        if run is None:
+            return Seen("dead", f"Kubeflow Pipelines has no run {request.key}")
+        return Seen(_KFP_STATES.get(run.state, "running"), run.error)
+
+
+_KFP_STATES: Mapping[str, SeenState] = {
+    "SUCCEEDED": "succeeded",
+    "SKIPPED": "succeeded",
+    "FAILED": "failed",
+    "CANCELED": "failed",
+}
+
+
+@contextlib.contextmanager
+def _as_starter_errors() -> Iterator[None]:
+    try:
+        yield
+    except (UnreachableError, RefusedError) as error:
+        raise StarterError(str(error)) from error

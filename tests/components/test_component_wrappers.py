@@ -1,0 +1,256 @@
+"""The KFP wrappers, what they share (`steps`), and the rollout step's own function."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeloop_components import steps
+from edgeloop_components.rollout.core import FleetError, make_rollout, tell_fleet
+from edgeloop_contracts import (
+    CalibrationMap,
+    ContractError,
+    Loop,
+    ModelVersion,
+    Package,
+    Reference,
+    Rollout,
+    dumps,
+    from_json,
+)
+
+DIGEST = "sha256:" + "0" * 64
+WRAPPERS = {
+    "ingest": ["ingest"],
+    "train": ["train"],
+    "validate": ["validate"],
+    "catalog": ["register", "outcome"],
+    "compile": ["compile"],
+    "profile": ["profile"],
+    "package": ["package"],
+    "rollout": ["rollout"],
+}
+LOOP = from_json(
+    Loop,
+    {
+        "apiVersion": "edgeloop.dev/v1alpha1",
+        "kind": "Loop",
+        "metadata": {"name": "turbine"},
+        "data": {"source": "rows.csv", "label": "y", "features": ["x"]},
+        "train": {"estimator": "sklearn.linear_model.LogisticRegression"},
+        "targets": [
+            {"name": "gate", "nodes": {"group": "gateways"}},
+            {"name": "cab", "nodes": {"group": "cabinets"}},
+        ],
+        "rollout": {"waves": [["cabinets"], ["gateways"]], "soak": "15m", "tolerance": 0.02},
+    },
+)
+VERSION = ModelVersion(
+    loop="turbine",
+    number=7,
+    state="accepted",
+    run_key="k",
+    snapshot=DIGEST,
+    onnx=DIGEST,
+    reference=DIGEST,
+    golden=DIGEST,
+)
+REFERENCE = Reference(
+    loop="turbine",
+    schema_hash="0" * 16,
+    rows=0,
+    features=(),
+    classes=("a", "b"),
+    calibration=CalibrationMap(x=(0.0,), y=(0.0,)),
+)
+
+
+def package_of(target: str, version: int = 7) -> Package:
+    return Package(
+        loop="turbine",
+        version=version,
+        target=target,
+        platform="linux/amd64",
+        runtime="onnxruntime",
+        repository=f"edgeloop/turbine/{target}",
+        digest=DIGEST,
+        size_bytes=1,
+    )
+
+
+PACKAGES = [package_of("gate"), package_of("cab")]
+
+
+@pytest.mark.parametrize(("folder", "name"), [(folder, name) for folder, names in WRAPPERS.items() for name in names])
+def test_wrappers_are_thin_and_explained(folder: str, name: str) -> None:
+    """A wrapper is at most ten statements, installs nothing, and every input and output has its line of documentation."""
+    component = getattr(import_module(f"edgeloop_components.{folder}.component"), name)
+    tree = ast.parse(inspect.getsource(component.python_func))
+    function = tree.body[0]
+    assert isinstance(function, ast.FunctionDef)
+    statements = [node for node in ast.walk(function) if isinstance(node, ast.stmt)]
+    assert len(statements) - 2 <= 10, "function and docstring not counted"
+    spec = component.component_spec
+    undocumented = [n for n, s in {**(spec.inputs or {}), **(spec.outputs or {})}.items() if not s.description]
+    assert spec.description
+    assert undocumented == []
+    assert "pip install" not in str(component.pipeline_spec.deployment_spec["executors"][f"exec-{name}"])
+
+
+def test_wrappers_import_nothing_but_kfp_at_the_top() -> None:
+    """Compiling needs no scikit-learn: module scope holds KFP and the table of images only."""
+    for folder in WRAPPERS:
+        tree = ast.parse(inspect.getsource(import_module(f"edgeloop_components.{folder}.component")))
+        modules = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+        assert modules <= {"kfp", "edgeloop_components"}
+
+
+def test_a_step_tells_how_it_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start and end are one line each, with the seconds and the step's notes."""
+    monkeypatch.setenv(steps.EVENTS, str(tmp_path / "events"))
+    with steps.running("train", dumps(LOOP), "k", "gate") as step:
+        assert step.loop == LOOP
+        step.note(rows=3)
+    first, last = map(json.loads, (tmp_path / "events").read_text().splitlines())
+    assert (first["step"], first["target"], first["event"]) == ("train", "gate", "started")
+    assert (last["event"], last["notes"]) == ("finished", {"rows": 3})
+    assert 0 <= last["seconds"] < 5
+
+
+def test_a_failed_step_names_itself_its_error_and_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error goes on, and the note of it holds step, error and log, though the object store is not there."""
+    monkeypatch.setenv(steps.EVENTS, str(tmp_path / "events"))
+    monkeypatch.setenv(steps.LOG, "/logs/run.log")
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with pytest.raises(OSError, match="disk is full"), steps.running("train", dumps(LOOP), "k"):
+        raise OSError("disk is full")
+    last = json.loads((tmp_path / "events").read_text().splitlines()[-1])
+    assert (last["event"], last["error"], last["log"]) == ("failed", "OSError: disk is full", "/logs/run.log")
+    assert "step train failed: OSError: disk is full" in capsys.readouterr().err
+
+
+def test_a_wrong_loop_fails_as_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A document that is no Loop is told like any other failure."""
+    monkeypatch.setenv(steps.EVENTS, str(tmp_path / "events"))
+    with pytest.raises(ContractError), steps.running("train", "{}", "k"):
+        pytest.fail("the body must not run")
+    assert '"event": "failed"' in (tmp_path / "events").read_text()
+
+
+def rollout_of(version: ModelVersion = VERSION, packages: list[Package] = PACKAGES) -> Rollout:
+    return make_rollout(
+        LOOP,
+        version,
+        packages,
+        previous=5,
+        previous_packages={"cab": package_of("cab", 5)},
+        evidence_s=3.0,
+        created_s=9.0,
+    )
+
+
+def test_a_rollout_says_what_goes_where_and_what_to_go_back_to() -> None:
+    """Waves, soak and tolerance as the loop has them, a package for each target, and the champion's packages."""
+    made = rollout_of()
+    assert [wave.groups for wave in made.waves] == [("cabinets",), ("gateways",)]
+    assert (made.soak_s, made.tolerance, made.created_s, made.evidence_s) == (900, 0.02, 9.0, 3.0)
+    assert (made.previous, made.previous_packages["cab"].version) == (5, 5)
+    assert set(made.packages) == {"gate", "cab"}
+    assert made.state == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("version", "packages", "said"),
+    [
+        (replace(VERSION, state="rejected"), PACKAGES, "expected an accepted version"),
+        (VERSION, PACKAGES[:1], r"no package for \['cab'\]"),
+        (VERSION, [*PACKAGES, package_of("gate", 6)], r"another version for \['gate'\]"),
+    ],
+)
+def test_an_incomplete_rollout_is_refused(version: ModelVersion, packages: list[Package], said: str) -> None:
+    """A rejected version, a target without a package, or a package of another version: nothing is rolled out."""
+    with pytest.raises(ValueError, match=said):
+        rollout_of(version, packages)
+
+
+@dataclass
+class Fleet:
+    """An HTTP server that answers as told, and remembers what it was asked."""
+
+    url: str = ""
+    answers: list[int] = field(default_factory=list)
+    asked: list[tuple[str, Any]] = field(default_factory=list)
+
+
+@pytest.fixture
+def fleet() -> Iterator[Fleet]:
+    state = Fleet()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            state.asked.append((self.path, body))
+            self.send_response(state.answers.pop(0) if state.answers else 200)
+            self.end_headers()
+            self.wfile.write(b"because")
+
+        def log_message(self, *args: Any) -> None:
+            """Quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        state.url = f"http://127.0.0.1:{server.server_port}"
+        yield state
+        server.shutdown()
+
+
+def test_the_fleet_hears_the_loop_first_then_the_rollout(fleet: Fleet) -> None:
+    """Both documents arrive whole, and the answer says who was told."""
+    told = tell_fleet(fleet.url + "/", LOOP, rollout_of(), VERSION, REFERENCE)
+    (first, loop), (second, body) = fleet.asked
+    assert (first, second) == ("/v1/loops", "/v1/rollouts")
+    assert from_json(Loop, loop) == LOOP
+    assert from_json(Rollout, body["rollout"]) == rollout_of()
+    assert from_json(ModelVersion, body["version"]) == VERSION
+    assert from_json(Reference, body["reference"]) == REFERENCE
+    assert told.told
+    assert fleet.url in told.why
+
+
+def test_a_fleet_that_restarts_is_asked_again(fleet: Fleet) -> None:
+    """An error of the server is waited out; a refusal is not."""
+    pauses: list[float] = []
+    fleet.answers = [503, 500, 200, 200]
+    assert tell_fleet(fleet.url, LOOP, rollout_of(), VERSION, REFERENCE, sleep=pauses.append).told
+    assert pauses == [0.2, 0.5]
+    fleet.answers = [200, 422]
+    with pytest.raises(FleetError, match=r"refused: POST .*rollouts answered 422: because"):
+        tell_fleet(fleet.url, LOOP, rollout_of(), VERSION, REFERENCE, sleep=pauses.append)
+
+
+def test_a_fleet_that_stays_away_is_given_up_with_its_url() -> None:
+    """After the patience is over the error names the URL and the tries."""
+    pauses: list[float] = []
+    with pytest.raises(FleetError, match=r"127\.0\.0\.1:9/v1/loops did not answer.*gave up after 5 tries"):
+        tell_fleet("http://127.0.0.1:9", LOOP, rollout_of(), VERSION, REFERENCE, patience_s=3.0, sleep=pauses.append)
+    assert sum(pauses) >= 3.0
+
+
+def test_without_a_fleet_the_answer_says_so() -> None:
+    """No URL: nobody is told, and that is what the result says."""
+    told = tell_fleet("", LOOP, rollout_of(), VERSION, REFERENCE)
+    assert not told.told
+    assert "no fleet service was told of turbine@7" in told.why

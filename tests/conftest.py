@@ -1,0 +1,189 @@
+"""What tests share: the flag that regenerates golden files, and the stand-in for KubeEdge with tiny images in it.
+
+Only the standard library and pytest are imported here: contracts and node tests run where nothing else is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CRDS = "EDGELOOP_CRDS"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--regenerate", action="store_true", help="write golden files anew instead of comparing with them")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--regenerate") and os.environ.get("CI"):
+        raise pytest.UsageError(
+            "--regenerate is refused when CI is set: golden files are changed by people, and reviewed"
+        )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """Compares text with a golden file; with --regenerate it writes the file instead."""
+
+    def compare(path: Path, text: str) -> None:
+        if request.config.getoption("--regenerate"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        assert path.is_file(), f"{path}: no such golden file; write it with: pytest --regenerate {request.node.nodeid}"
+        assert text == path.read_text(), f"{path} differs; if the change is meant: pytest --regenerate"
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def crd_folder() -> Path:
+    """The folder with the CustomResourceDefinitions, or a skip."""
+    places = [REPOSITORY.parent / "shared" / "crds", Path(os.environ.get(CRDS) or "/nonexistent")]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        pytest.skip(f"no CRDs: neither ../shared/crds nor the folder that {CRDS} names is there")
+    return found
+
+
+TINY = """
+import os, pathlib, signal, socket, sys, threading, time
+
+VERSION, LOAD_S, CRASH = {version!r}, {load_s!r}, {crash!r}
+
+
+def option(name):
+    return sys.argv[sys.argv.index("--" + name) + 1]
+
+
+run = pathlib.Path(option("run-dir"))
+if sys.argv[1] == "check":
+    sys.exit(not (run / (option("pid") + ".ready")).exists())
+if CRASH:
+    sys.exit(CRASH)
+time.sleep(LOAD_S)
+listener = socket.create_server((option("host"), int(option("port"))), reuse_port=True)
+stopping = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+
+
+def answer(connection):
+    with connection:
+        connection.recv(4096)
+        body = "{{}} {{}} {{}}".format(VERSION, os.environ["EDGELOOP_NODE"], os.environ.get("EDGELOOP_GROUP", "")).encode()
+        connection.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
+
+
+ready = run / (str(os.getpid()) + ".ready")
+ready.write_text("\\n".join(sys.path) + "\\n" + option("model"))
+listener.settimeout(0.02)
+while True:
+    try:
+        answer(listener.accept()[0])
+    except TimeoutError:
+        if stopping.is_set():
+            break
+listener.close()
+ready.unlink()
+print("drained", flush=True)
+"""
+
+
+@pytest.fixture
+def tiny_image(tmp_path: Path) -> Callable[..., str]:
+    """Writes an image of a small server into `tmp_path/images`; gives its digest. A server answers `version node group`."""
+    from edgeloop_components.package import layout
+    from edgeloop_components.package.layers import files_layer
+
+    def make(version: str, *, load_s: float = 0.0, crash: int = 0) -> str:
+        source = tmp_path / "source" / version
+        for name, text in (
+            ("code/tiny.py", TINY.format(version=version, load_s=load_s, crash=crash)),
+            ("model/m", version),
+        ):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_text(text)
+        layers = [files_layer(source / "code", "usr/lib/python3/dist-packages"), files_layer(source / "model", "model")]
+        entry = {"Entrypoint": ["/usr/bin/python3", "-m", "tiny", "serve", "--model", "/model"]}
+        return layout.write_image(tmp_path / "images", layers, platform="linux/amd64", config=entry)
+
+    return make
+
+
+@dataclass
+class StandIn:
+    """A running stand-in, and its cluster folder."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    broker_port: int
+
+    def status(self, pattern: str) -> list[dict[str, Any]]:
+        """The objects that it shows in files of that pattern."""
+        import yaml
+
+        found = []
+        for path in sorted((self.folder / "status").glob(f"{pattern}.yaml")):
+            try:
+                found.append(yaml.safe_load(path.read_text()))
+            except FileNotFoundError:
+                continue
+        return found
+
+    def until(self, true: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+        """Waits until `true` gives something true, and gives it; AssertionError with the log otherwise."""
+        end = time.monotonic() + timeout_s
+        while not (value := true()):
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < end, f"not within {timeout_s} s:\n{self.log()}"
+            time.sleep(0.03)
+        return value
+
+    def log(self) -> str:
+        return (self.folder / "standin.log").read_text()
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(15)
+
+
+@pytest.fixture
+def broker_port(tmp_path: Path) -> Iterator[int]:
+    """A real MQTT broker."""
+    from edgeloop_pipelines.local import broker, children
+
+    port = children.free_port()
+    child = broker.start(tmp_path / "broker", port)
+    yield port
+    child.stop()
+
+
+@pytest.fixture
+def start_standin(tmp_path: Path, broker_port: int) -> Iterator[Callable[..., StandIn]]:
+    """Starts the stand-in over `tmp_path/cluster`; all that were started are stopped in the end."""
+    started: list[StandIn] = []
+    folder = tmp_path / "cluster"
+
+    def start(*, router_port: int = 0) -> StandIn:
+        folder.mkdir(exist_ok=True)
+        argv = [sys.executable, "-m", "edgeloop_pipelines.local.standin", "--folder", str(folder)]
+        argv += ["--images", str(tmp_path / "images"), "--broker", f"127.0.0.1:{broker_port}", "--back-off-s", "0.4"]
+        with (folder / "standin.log").open("ab") as log:
+            process = subprocess.Popen([*argv, "--router-port", str(router_port)], stdout=log, stderr=log)
+        started.append(StandIn(folder, process, broker_port))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.stop()

@@ -1,0 +1,103 @@
+"""The gate of a wave."""
+
+import random
+
+import pytest
+
+from edgeloop_fleet.controller.gate import Evidence, Side, look
+
+
+def _look(wave, rest=None, *, time_is_up=True, **changes):
+    evidence = Evidence(wave=wave, rest=rest or Side(), **{"accuracy": 0.94, "accuracy_rows": 5000, **changes})
+    return look(evidence, time_is_up=time_is_up, tolerance=0.05, max_failed_share=0.01)
+
+
+def _labels(rows, share):
+    return Side(rows=rows, labelled=rows, correct=round(rows * share))
+
+
+def test_it_waits_while_nothing_is_wrong():
+    """Before the time is up a good wave waits."""
+    assert _look(_labels(1000, 0.95), time_is_up=False).state == "wait"
+
+
+@pytest.mark.parametrize(
+    ("wave", "rest", "words"),
+    [
+        (
+            _labels(1000, 0.95),
+            _labels(1000, 0.94),
+            "95.0 % of 1,000 labelled rows, 94.0 % on the nodes with the old version",
+        ),
+        (_labels(1000, 0.95), Side(), "94.0 % when it was accepted"),
+        (Side(rows=500, estimate=0.93, estimate_error=0.01), Side(), "by its confidence right in 93.0 %"),
+        (Side(rows=500), Side(), "500 rows scored, too few labels to compare; nothing speaks against it"),
+        (Side(), Side(), "no row was scored while it soaked"),
+    ],
+)
+def test_it_passes_when_time_is_up_and_says_on_what_evidence(wave, rest, words):
+    """Nothing speaks against the wave: it passes, and the words say how much was known."""
+    gate = _look(wave, rest)
+    assert gate.state == "passed"
+    assert words in gate.why
+
+
+def test_a_wave_that_is_surely_worse_fails():
+    """70 % against 94 % on the rest fails, early and late."""
+    for time_is_up in (True, False):
+        gate = _look(_labels(400, 0.7), _labels(2000, 0.94), time_is_up=time_is_up)
+        assert gate.state == "failed"
+        assert "surely worse by more than 5.0 %" in gate.why
+        assert gate.numbers["against"] == pytest.approx(0.94)
+
+
+def test_the_rest_of_the_fleet_is_the_measure_not_the_past():
+    """In a storm in which the old version is at 80 % a new one at 80 % passes, though it was accepted at 94 %."""
+    assert _look(_labels(2000, 0.8), _labels(2000, 0.8)).state == "passed"
+    assert _look(_labels(2000, 0.8)).state == "failed"
+
+
+def test_dependent_rows_are_not_believed_as_if_independent():
+    """100 labelled rows at 80 % fail with independent rows; with a design effect of 10 they are too few to compare."""
+    assert _look(_labels(100, 0.6)).state == "failed"
+    assert _look(_labels(100, 0.6), design_effect=10.0).state == "passed"
+
+
+def test_a_low_estimate_fails_without_labels():
+    """Confidence that fell by 20 points fails the wave where no labels came."""
+    gate = _look(Side(rows=500, estimate=0.74, estimate_error=0.01), Side(rows=500, estimate=0.94, estimate_error=0.01))
+    assert gate.state == "failed"
+    assert "no labels" in gate.why
+
+
+@pytest.mark.parametrize(
+    ("wave", "rest", "state"),
+    [
+        (Side(rows=900, failed=100), Side(), "failed"),
+        (Side(rows=900, failed=4), Side(), "passed"),
+        (Side(rows=10, failed=4), Side(), "passed"),
+        (Side(rows=900, failed=100), Side(rows=9000, failed=900), "passed"),
+    ],
+)
+def test_failed_requests(wave, rest, state):
+    """A failed share surely above 1 % and twice the rest's fails; few failures, or as many as elsewhere, do not."""
+    assert _look(wave, rest).state == state
+
+
+def test_looking_often_does_not_fail_a_good_wave():
+    """An equally good wave, looked at after each of 50 windows, fails in at most 2 % of 300 rollouts (tolerance 0)."""
+    failed = 0
+    for seed in range(300):
+        rng = random.Random(seed)
+        mine = theirs = 0
+        for n in range(20, 1020, 20):
+            mine += sum(rng.random() < 0.9 for _ in range(20))
+            theirs += sum(rng.random() < 0.9 for _ in range(20))
+            evidence = Evidence(
+                wave=Side(rows=n, labelled=n, correct=mine), rest=Side(rows=n, labelled=n, correct=theirs)
+            )
+            gate = look(evidence, time_is_up=n == 1000, tolerance=0.0, max_failed_share=0.01)
+            if gate.state == "failed":
+                failed += 1
+                break
+    assert failed <= 12

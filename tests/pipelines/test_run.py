@@ -1,0 +1,121 @@
+"""The local runner beside the pipeline itself: what it concludes, and that it runs a request once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from edgeloop_contracts import Loop, RunRequest, from_json
+from edgeloop_pipelines.cli import main
+from edgeloop_pipelines.local.run import conclude, execute
+from edgeloop_pipelines.local.runfolder import RunBusyError, RunFolder
+
+LOOP = from_json(
+    Loop,
+    {
+        "apiVersion": "edgeloop.dev/v1alpha1",
+        "kind": "Loop",
+        "metadata": {"name": "turbine"},
+        "data": {"source": "rows.csv", "label": "y", "features": ["x"]},
+        "train": {"estimator": "sklearn.linear_model.LogisticRegression"},
+        "targets": [{"name": "cabinet", "nodes": {"group": "cabinets"}}],
+    },
+)
+REQUEST = RunRequest(loop="turbine", key="turbine-1", cause="drift")
+
+
+def ended(step: str, target: str = "", **notes: Any) -> list[dict[str, Any]]:
+    """The two lines of a step that went well."""
+    head = {"step": step, "target": target}
+    return [{**head, "event": "started", "at_s": 1.0}, {**head, "event": "finished", "seconds": 0.5, "notes": notes}]
+
+
+def failed(step: str, target: str = "") -> list[dict[str, Any]]:
+    head = {"step": step, "target": target}
+    return [{**head, "event": "started"}, {**head, "event": "failed", "seconds": 0.1, "error": "OSError: disk full"}]
+
+
+JUDGED = ended("validate", accepted=True, gates=[{"gate": "schema"}]) + ended("register", version=3)
+
+
+@pytest.mark.parametrize(
+    ("events", "error", "state", "said"),
+    [
+        (JUDGED + ended("rollout"), "", "succeeded", ""),
+        (ended("validate", accepted=False) + ended("register", version=3), "", "rejected", ""),
+        (JUDGED + failed("compile", "cabinet"), "kfp says so", "failed", "step compile/cabinet: OSError: disk full"),
+        (JUDGED + ended("rollout") + failed("outcome"), "kfp says so", "failed", "step outcome: OSError"),
+        (JUDGED, "", "failed", "ended before its rollout"),
+        ([], "", "failed", "ended before its rollout"),
+        (JUDGED + ended("compile")[:1], "kfp says so", "failed", "step compile ended without a word"),
+        ([], "Pipeline \x1b[95m'x'\x1b[0m failed", "failed", "Pipeline 'x' failed"),
+    ],
+)
+def test_what_a_run_came_to(events: list[dict[str, Any]], error: str, state: str, said: str) -> None:
+    """The result follows from the steps' own events; a pipeline that skips what it should run has failed."""
+    result = conclude(REQUEST, events, error=error, log="run.log")
+    assert result["state"] == state
+    assert said in result["error"]
+    assert (result["error"] == "") == (state != "failed")
+    assert ("run.log" in result["error"]) == (state == "failed")
+
+
+def test_the_result_holds_version_gates_and_seconds() -> None:
+    """What the status page and the trigger read."""
+    result = conclude(REQUEST, JUDGED + ended("package", "cabinet") + ended("rollout"), error="", log="run.log")
+    assert (result["version"], result["accepted"], result["gates"]) == (3, True, [{"gate": "schema"}])
+    assert result["seconds"] == {"validate": 0.5, "register": 0.5, "package/cabinet": 0.5, "rollout": 0.5}
+
+
+def test_a_failed_step_leaves_a_clear_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an object store the real pipeline fails in its first step: named, with the cause and the log; run once."""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    seen: list[Any] = []
+    result = execute(tmp_path, REQUEST, LOOP, watch=seen.append)
+    assert result["state"] == "failed"
+    assert "step ingest: StoreError" in result["error"]
+    assert "AWS_ENDPOINT_URL_S3" in result["error"]
+    assert "train" not in result["seconds"], "no step ran after the failed one, but for the exit handler"
+    assert [event["event"] for event in seen if event["step"] == "ingest"] == ["started", "failed"]
+    log = Path(result["log"]).read_text()
+    assert "Traceback" in log
+    assert json.loads((tmp_path / "runs" / REQUEST.key / "result.json").read_text()) == result
+    assert not list((tmp_path / "runs" / REQUEST.key / "artifacts").glob("tmp*")), "scratch files are gone"
+    again = execute(tmp_path, REQUEST, LOOP, watch=seen.append)
+    assert again == {**result, "again": True}
+    assert Path(result["log"]).read_text() == log
+
+
+def test_a_run_that_is_run_is_left_alone(tmp_path: Path) -> None:
+    """Whoever comes second is told so at once, and changes nothing."""
+    folder = RunFolder(tmp_path, REQUEST.key)
+    with folder.held(), pytest.raises(RunBusyError, match="is being run by process"):
+        execute(tmp_path, REQUEST, LOOP)
+    assert folder.result() is None
+
+
+def test_the_module_runs_an_order_from_files(tmp_path: Path) -> None:
+    """`python -m edgeloop_pipelines.local.run`: exit code 1 and the result on standard output when the run fails."""
+    folder = RunFolder(tmp_path, REQUEST.key)
+    folder.write_order(REQUEST, LOOP)
+    assert folder.read_order() == (REQUEST, LOOP)
+    argv = ["--home", tmp_path, "--request", folder.request, "--loop", folder.loop]
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeloop_pipelines.local.run", *map(str, argv)],
+        capture_output=True, text=True, timeout=60, env={"PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout) == folder.result()
+
+
+def test_a_wrong_loop_file_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`edgeloop run` of a broken file: every mistake with its line, exit code 1, nothing written."""
+    (tmp_path / "loop.yaml").write_text("apiVersion: edgeloop.dev/v1alpha1\nkind: Loop\nmetadata: {nam: x}\n")
+    assert main(["run", str(tmp_path / "loop.yaml"), "--home", str(tmp_path / "home")]) == 1
+    assert "loop.yaml:3:" in capsys.readouterr().err
+    assert not (tmp_path / "home").exists()
