@@ -119,13 +119,14 @@ def record(step: Step, *, cause: str, started_by: str, state: str, message: str)
     made = next((v for v in catalog.versions(objects, name) if v.run_key == step.run_key), None)
     failed = state != "SUCCEEDED" or made is None
     notes = failures(objects, step.run_key) if failed else []
-    why = "; ".join(f"step {n['step']} {n['target']}".strip() + f": {n['error']} (log: {n['log']})" for n in notes)
+    whys = [f"step {n['step']} {n['target']}".strip() + f": {n['error']} (log: {n['log']})" for n in notes]
+    missed = [f"{g.gate}: expected {g.expected}, got {g.got}" for g in made.gates if not g.passed] if made else []
     document = {
-        "state": "failed" if failed else "rejected" if made and made.state == "rejected" else "succeeded",
+        "state": "failed" if failed else "rejected" if missed else "succeeded",
         "version": made.number if made else None,
         "cause": cause,
         "started_by": started_by,
-        "reason": why or (message if failed else ""),
+        "reason": "; ".join((whys or [message]) if failed else missed),
     }
     step.note(outcome=document["state"])
     return catalog.record_run(objects, name, step.run_key, document, actor=started_by or "edgeloop", why=cause)

@@ -30,8 +30,8 @@ __all__ = [
     "inconsistencies",
 ]
 
-NAME = r"[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?"
-NAME_FORM = "a name of lower-case letters, digits and '-' (at most 52, as Kubernetes wants it)"
+NAME = r"[a-z0-9]([-a-z0-9]{0,46}[a-z0-9])?"
+NAME_FORM = "a name of lower-case letters, digits and '-' (at most 48: run keys and Kubernetes names are made of it)"
 RuntimeName = Literal["onnxruntime", "native", "fpga"]
 Platform = Literal["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/riscv64"]
 CauseName = Literal["performance", "drift", "new_data", "schedule", "manual"]

@@ -20,6 +20,7 @@ rows are scored but counted only in `uncounted` (a metric), never in a wrong win
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -200,9 +201,9 @@ class Monitor:
                 place = bisect_left(edges, x)
                 cells.counts[place] += 1
                 quanta = x / quantum
-                cells.sums[place] += (
-                    round(quanta) if -FARTHEST < quanta < FARTHEST else (FARTHEST if quanta > 0 else -FARTHEST)
-                )
+                if not -FARTHEST < quanta < FARTHEST:
+                    quanta = math.copysign(FARTHEST, quanta)
+                cells.sums[place] += round(quanta)
                 if x < cells.minimum:  # noqa: PLR1730  half the time of min()
                     cells.minimum = x
                 if x > cells.maximum:  # noqa: PLR1730

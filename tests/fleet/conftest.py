@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 from zlib import crc32
 
 import pytest
+import sqlalchemy as sa
 
 from edgeloop_contracts import (
     CalibrationMap,
@@ -26,6 +28,7 @@ from edgeloop_contracts import (
     from_json,
     schema_hash_of,
 )
+from edgeloop_fleet import tables
 from edgeloop_fleet.controller.reconcile import Hands
 from edgeloop_fleet.service import Fleet
 from edgeloop_fleet.settings import Settings
@@ -230,6 +233,20 @@ def make_world(url: str, **settings: Any) -> World:
 def url(tmp_path: Any) -> str:
     """A new SQLite database."""
     return f"sqlite:///{tmp_path}/fleet.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_url(request: Any, url: str) -> str:
+    """An empty database of each kind; PostgreSQL where EDGELOOP_TEST_POSTGRES names one (its tables are emptied)."""
+    if request.param == "sqlite":
+        return url
+    other = os.environ.get("EDGELOOP_TEST_POSTGRES", "")
+    if not other:
+        pytest.skip("EDGELOOP_TEST_POSTGRES is not set to a SQLAlchemy URL of a database that may be emptied")
+    engine = sa.create_engine(other)
+    tables.metadata.drop_all(engine)
+    engine.dispose()
+    return other
 
 
 @pytest.fixture

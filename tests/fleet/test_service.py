@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from edgeloop_contracts import CalibrationMap, RunRequest
+from edgeloop_fleet import rollouts
 from edgeloop_fleet.service import RefusedError
 
 DAY_S, HOUR_S = 86_400, 3600
@@ -26,7 +27,7 @@ def _report_days(world, make, first, last, *, version=1, broken=(), **labels):
             changes = dict(labels)
             if node in broken:
                 changes["features"] = {"a": make.features(40, missing=104), "b": make.features(144)}
-            report = make.report(node, day * DAY_S, counts=make.counts(144, **changes), version=version)
+            report = make.report(node, day * DAY_S, counts=make.counts(**{"rows": 144, **changes}), version=version)
             world.fleet.take(make.delivery(node, replace(report, window_end_s=(day + 1) * DAY_S), version=version))
 
 
@@ -63,6 +64,15 @@ def test_a_fall_in_accuracy_starts_one_run(world, make):
     assert world.trigger.fired[0].evidence > 30 * DAY_S
     assert world.kinds().count("run_requested") == 1
     assert "labelled rows" in world.trigger.fired[0].reason
+
+
+def test_the_loop_closes_on_either_database(any_url, make):
+    """From the first rollout to the request for a run, on SQLite and on PostgreSQL."""
+    world = make.world(any_url)
+    world.fleet.put_loop(make.loop())
+    test_a_fall_in_accuracy_starts_one_run(world, make)
+    assert not [kind for kind in world.kinds() if kind.startswith("trouble")]
+    world.fleet.store.close()
 
 
 def test_while_nothing_new_is_seen_no_second_run_starts(world, make):
@@ -190,7 +200,6 @@ def test_a_waiting_rollout_starts_from_what_serves_then(world, make):
     world.fleet.tick()
     rollout = world.fleet.tick()["rollouts"][0]
     assert (rollout["version"], rollout["state"]) == (3, "running")
-    from edgeloop_fleet import rollouts
 
     assert rollouts.current(world.fleet.store, "demo").rollout.previous == 1
 

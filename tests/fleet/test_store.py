@@ -1,6 +1,5 @@
 """The report store: merging is idempotent and exact, whatever the order; it runs on SQLite and PostgreSQL."""
 
-import os
 import threading
 import uuid
 from dataclasses import replace
@@ -11,23 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeloop_contracts import RunRequest, Verdict, newer
-from edgeloop_fleet import rollouts, tables
+from edgeloop_fleet import rollouts
 from edgeloop_fleet.store import Store
 
-POSTGRES = os.environ.get("EDGELOOP_TEST_POSTGRES", "")
 
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request, url):
-    """A fresh store; on PostgreSQL where EDGELOOP_TEST_POSTGRES names a server (its tables are emptied)."""
-    if request.param == "postgresql":
-        if not POSTGRES:
-            pytest.skip("EDGELOOP_TEST_POSTGRES is not set to a SQLAlchemy URL of an empty database")
-        url = POSTGRES
-    made = Store(url)
-    with made.write() as connection:
-        for table in tables.metadata.sorted_tables:
-            connection.execute(sa.delete(table))
+@pytest.fixture
+def store(any_url):
+    """A fresh store, on SQLite and on PostgreSQL."""
+    made = Store(any_url)
     yield made
     made.close()
 

@@ -332,8 +332,8 @@ class _FleetHandler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+    def log_request(self, *_: Any) -> None:
+        """Quiet."""
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ def test_the_package_itself_imports_nothing():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_an_example(name, capsys):
-    """Each command's help, or that of each of its own commands, shows how it is typed."""
+    """Each command has help; that of one which is shown, or of each of its own commands, says how it is typed."""
     assert main([name, "--help"]) == 0
     text = capsys.readouterr().out
     assert f"Usage: edgeloop {name}" in text
@@ -74,7 +74,7 @@ def test_every_command_has_help_with_an_example(name, capsys):
         for command in inner:
             assert main([name, command, "--help"]) == 0
             assert f"edgeloop {name} {command}" in capsys.readouterr().out.split("\n", 1)[1]
-    else:
+    elif COMMANDS[name].chapter:
         assert f"edgeloop {name}" in text.split("\n", 1)[1]
 
 
@@ -92,6 +92,14 @@ def test_a_wrong_option_with_json_is_json(capsys):
     captured = capsys.readouterr()
     assert json.loads(captured.out)["error"]["exit_code"] == 2
     assert captured.err == ""
+
+
+def test_version_option(capsys):
+    """`edgeloop --version` is the version of the distribution."""
+    from importlib.metadata import version
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"edgeloop {version('edgeloop')}\n"
 
 
 def test_version_names_what_results_depend_on(capsys):

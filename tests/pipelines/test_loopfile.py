@@ -221,6 +221,9 @@ LINES = GOOD.splitlines(keepends=True)
 @example("targets: {}\ndata: 1")
 @example("targets: [1, {nodes: 1}]\ndata: {features: [[]]}")
 @example("metadata:\n  <<: [1]")
+@example("data: null\ntargets: [null]")
+@example("data.label: 1\ntargets[0].nodes: 2\ntargets: [{nodes.group: x}]")
+@example(GOOD.replace("metadata: {name: turbine-power, owner: wind-ops}", "metadata: {name: {a: 1}}"))
 def test_any_text_is_read_or_refused(text):
     """Lines left out, doubled, shuffled or cut give a loop or LoopFileError with places inside the text, nothing else."""
     try:

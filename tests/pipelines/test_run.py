@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from edgeloop_contracts import Loop, RunRequest, from_json
 from edgeloop_pipelines.cli import main
 from edgeloop_pipelines.local.run import conclude, execute
@@ -107,7 +108,10 @@ def test_the_module_runs_an_order_from_files(tmp_path: Path) -> None:
     argv = ["--home", tmp_path, "--request", folder.request, "--loop", folder.loop]
     done = subprocess.run(
         [sys.executable, "-m", "edgeloop_pipelines.local.run", *map(str, argv)],
-        capture_output=True, text=True, timeout=60, env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin"},
     )
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout) == folder.result()

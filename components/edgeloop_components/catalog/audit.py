@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from edgeloop_components.stores.objects import NotFound, Objects, StoreError
@@ -19,6 +20,7 @@ __all__ = ["AuditError", "Entry", "append", "append_once", "entries", "find", "h
 
 START = "sha256:" + "0" * 64
 _ATTEMPTS = 100
+LOOK_BACK = 200  # entries that `append_once` reads at most: a repeated step comes soon after its first try
 
 
 class AuditError(StoreError):
@@ -74,8 +76,8 @@ def append(
 
 
 def append_once(objects: Objects, loop: str, *, action: str, subject: str, **rest: Any) -> Entry:
-    """`append`, unless the act is in the log: for a step that is repeated after an interruption."""
-    found = find(objects, loop, action, subject)
+    """`append`, unless the act is among the last LOOK_BACK entries: for a step repeated after an interruption."""
+    found = find(objects, loop, action, subject, last=LOOK_BACK)
     return found or append(objects, loop, action=action, subject=subject, **rest)
 
 
@@ -93,9 +95,9 @@ def entries(objects: Objects, loop: str) -> Iterator[Entry]:
     return (_read(objects, key) for key in objects.list(_prefix(loop)))
 
 
-def find(objects: Objects, loop: str, action: str, subject: str) -> Entry | None:
-    """The newest entry of that act, or None."""
-    for key in reversed(list(objects.list(_prefix(loop)))):
+def find(objects: Objects, loop: str, action: str, subject: str, *, last: int | None = None) -> Entry | None:
+    """The newest entry of that act, or None; searches the `last` entries, default all."""
+    for key in islice(reversed(list(objects.list(_prefix(loop)))), last):
         entry = _read(objects, key)
         if (entry.action, entry.subject) == (action, subject):
             return entry

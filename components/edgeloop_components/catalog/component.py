@@ -36,9 +36,10 @@ def register(
         Output: Names of the targets that the version is for.
     """
     from edgeloop_components.steps import running
-    from edgeloop_components.wrapping import enter
 
     with running("register", loop, run_key) as step:
+        from edgeloop_components.wrapping import enter
+
         folders = (snapshot.path, trained.path, validation.path, version.path)
         made = enter(step, *folders, cause=cause, started_by=started_by, now_s=now_s)
         version.metadata.update(name=made.name, state=made.state, onnx=made.onnx)
@@ -57,7 +58,8 @@ def outcome(loop: str, run_key: str, cause: str, started_by: str, status: dsl.Pi
         status: How the pipeline ended.
     """
     from edgeloop_components.steps import running
-    from edgeloop_components.wrapping import record
 
     with running("outcome", loop, run_key) as step:
+        from edgeloop_components.wrapping import record
+
         record(step, cause=cause, started_by=started_by, state=status.state, message=status.error_message or "")

@@ -22,8 +22,9 @@ def compile(  # noqa: A001 (the step's name)
         compiled: Folder of the compiled model.
     """
     from edgeloop_components.steps import running
-    from edgeloop_components.wrapping import compile_and_compare
 
     with running("compile", loop, run_key, target) as step:
+        from edgeloop_components.wrapping import compile_and_compare
+
         parity = compile_and_compare(step, version.path, compiled.path)
         compiled.metadata.update(runtime=parity.runtime, max_abs_difference=parity.max_abs_difference)

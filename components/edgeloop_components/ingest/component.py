@@ -18,14 +18,10 @@ def ingest(loop: str, run_key: str, now_s: float, snapshot: dsl.Output[dsl.Datas
     Returns:
         snapshot: Folder of the snapshot.
     """
-    from pathlib import Path
-
-    from edgeloop_components.ingest.core import ingest as run
-
     from edgeloop_components.steps import running
-    from edgeloop_components.stores.objects import connect
 
     with running("ingest", loop, run_key) as step:
-        made = run(step.loop, Path(snapshot.path), objects=connect(), now_s=now_s or None)
+        from edgeloop_components.wrapping import take_in
+
+        made = take_in(step, snapshot.path, now_s=now_s)
         snapshot.metadata.update(digest=made.digest, rows=made.rows, source=made.source, duplicates=made.duplicates)
-        step.note(rows=made.rows, quarantined=sum(made.quarantined.values()))

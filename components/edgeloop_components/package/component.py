@@ -31,8 +31,9 @@ def package(
         packaged: Folder of the package's document.
     """
     from edgeloop_components.steps import running
-    from edgeloop_components.wrapping import pack
 
     with running("package", loop, run_key, target) as step:
+        from edgeloop_components.wrapping import pack
+
         made = pack(step, version.path, compiled.path, profiled.path, packaged.path)
         packaged.metadata.update(repository=made.repository, digest=made.digest, size_bytes=made.size_bytes)

@@ -26,7 +26,7 @@ from edgeloop_components.package.layers import (
     host_platform,
     wheels_layer,
 )
-from edgeloop_components.runtimes import RUNTIMES
+from edgeloop_components.runtimes import runtime_for
 from edgeloop_contracts import Loop, ModelVersion, Package, ParityResult, ResourceProfile, Target, dumps
 
 __all__ = ["AGENT_ENTRYPOINT", "Image", "PackageError", "agent_image", "package"]
@@ -69,12 +69,9 @@ def package(
     layer does not fit the target's platform or the image does not fit its budget; the layout then lists no such image.
     """
     name = repository or f"edgeloop/{loop.name}/{target.name}"
-    runtime = RUNTIMES[target.runtime]
+    runtime = runtime_for(target)
     with tempfile.TemporaryDirectory() as temporary:
-        model = Path(temporary, "model")
-        shutil.copytree(compiled_dir, model)
-        (model / "version.json").write_text(dumps(version, indent=1) + "\n")
-        layers = runtime.layers(model)
+        layers = runtime.layers(_model_folder(version, compiled_dir, Path(temporary, "model")))
         _check_platform(layers, target)
         digest = oci.write_image(
             layout,
@@ -116,6 +113,17 @@ def agent_image(layout: Path, *, platform: str = "", repository: str = "edgeloop
     digest = oci.write_image(layout, layers, platform=platform, config=config, annotations=labels)
     oci.name_image(layout, digest, f"{repository}:{digest.removeprefix('sha256:')[:12]}")
     return Image(repository, digest, platform, oci.image_size_bytes(layout, digest))
+
+
+def _model_folder(version: ModelVersion, compiled_dir: Path, folder: Path) -> Path:
+    """What the image's /model holds: the compiled model, its reference and golden rows, and the version's document."""
+    for name in ("reference.json", "golden.json"):
+        if not (compiled_dir / name).is_file():
+            found = ", ".join(sorted(path.name for path in compiled_dir.iterdir())) or "an empty folder"
+            raise PackageError(f"{compiled_dir}: expected {name} of a compiled model, found {found}")
+    shutil.copytree(compiled_dir, folder)
+    (folder / "version.json").write_text(dumps(version, indent=1) + "\n")
+    return folder
 
 
 def _config(entrypoint: Sequence[str], labels: Mapping[str, str]) -> dict[str, Any]:

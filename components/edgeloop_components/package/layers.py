@@ -49,6 +49,7 @@ _FORMAT = 1  # raise it when the bytes of a layer change for the same files
 _NOT_NEEDED_NAMES = {"tests", "__pycache__"}
 _NOT_NEEDED_SUFFIXES = {".pyc", ".pyi", ".pyx", ".pxd", ".c", ".h", ".hpp", ".a", ".lib"}
 _NOT_NEEDED_FOLDERS = (
+    "numpy/distutils/",
     "numpy/f2py/",
     "onnxruntime/transformers/",
     "onnxruntime/tools/",

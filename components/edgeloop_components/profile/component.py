@@ -31,9 +31,10 @@ def profile(
         cost: Latency and memory.
     """
     from edgeloop_components.steps import running
-    from edgeloop_components.wrapping import measure
 
     with running("profile", loop, run_key, target) as step:
+        from edgeloop_components.wrapping import measure
+
         found = measure(step, version.path, compiled.path, profiled.path)
         for name in ("latency_p50_ms", "latency_p99_ms", "memory_peak_mib", "load_ms"):
             cost.log_metric(name, getattr(found, name))

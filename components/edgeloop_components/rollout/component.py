@@ -31,9 +31,10 @@ def rollout(
         rollout: Folder of the rollout's document.
     """
     from edgeloop_components.steps import running
-    from edgeloop_components.wrapping import roll_out
 
     with running("rollout", loop, run_key) as step:
+        from edgeloop_components.wrapping import roll_out
+
         told = roll_out(
             step, version.path, [p.path for p in packages], rollout.path, evidence_s=evidence_s, now_s=now_s
         )

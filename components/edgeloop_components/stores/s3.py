@@ -34,7 +34,7 @@ class S3Objects:
     answer was lost counts as done when the store then holds exactly its bytes.
     """
 
-    def __init__(self, client: Any, bucket: str, *, endpoint: str, patience_s: float = 10.0) -> None:
+    def __init__(self, client: Any, bucket: str, *, endpoint: str, patience_s: float = 15.0) -> None:
         self.bucket, self.endpoint, self.patience_s = bucket, endpoint, patience_s
         self._client = client
 

@@ -32,6 +32,7 @@ __all__ = ["Running", "SeaweedError", "running_env", "start"]
 
 BUCKET = "edgeloop"
 READY_TIMEOUT_S = 30.0  # 2 to 3 s on a quiet machine, 8 s when the first election comes late
+DYING_S = 1.0  # how long a server whose owner was killed a moment ago may take to be gone
 STOP_GRACE_S = 1.0  # its own orderly stop waits 15 s for its own streams, and saves nothing that a kill would lose
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
@@ -101,7 +102,7 @@ def start(folder: Path, port: int = 0, *, timeout_s: float = READY_TIMEOUT_S) ->
     folder = folder.absolute()
     (folder / "data").mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
-        _take(lock.fileno(), folder)
+        _take(lock.fileno(), folder, wait_s=DYING_S)
         ports, credentials = choose(folder, port), _credentials(folder)
         remove_sockets(ports)
         process = _spawn(_command(folder, ports), folder, lock.fileno())
@@ -130,14 +131,17 @@ def _env(port: int, credentials: Mapping[str, str]) -> dict[str, str]:
     return {"AWS_ENDPOINT_URL_S3": f"http://{HOST}:{port}", **credentials, "EDGELOOP_BUCKET": BUCKET}
 
 
-def _take(lock: int, folder: Path) -> None:
+def _take(lock: int, folder: Path, wait_s: float = 0.0) -> None:
     """The server inherits the lock: it is free again exactly when the server is gone."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise SeaweedError(
-            f"{folder}: another SeaweedFS runs on this folder; stop it, or name another folder"
-        ) from None
+    end = time.monotonic() + wait_s
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                problem = "another SeaweedFS runs on this folder; stop it, or name another folder"
+                raise SeaweedError(f"{folder}: {problem}") from None
+        time.sleep(0.05)
 
 
 def _program() -> str:

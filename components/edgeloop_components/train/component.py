@@ -18,12 +18,10 @@ def train(loop: str, run_key: str, snapshot: dsl.Input[dsl.Dataset], trained: ds
     Returns:
         trained: Folder of the model.
     """
-    from pathlib import Path
-
-    from edgeloop_components.train.core import train as run
-
     from edgeloop_components.steps import running
 
     with running("train", loop, run_key) as step:
-        run(step.loop, Path(snapshot.path), Path(trained.path))
+        from edgeloop_components.wrapping import fit
+
+        fit(step, snapshot.path, trained.path)
         trained.metadata.update(framework="onnx", snapshot=snapshot.metadata.get("digest", ""))

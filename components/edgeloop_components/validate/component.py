@@ -34,9 +34,10 @@ def validate(
         Output: `accepted` or `rejected`.
     """
     from edgeloop_components.steps import running
-    from edgeloop_components.wrapping import judge, show_curves, show_metrics
 
     with running("validate", loop, run_key) as step:
+        from edgeloop_components.wrapping import judge, show_curves, show_metrics
+
         found = judge(step, snapshot.path, trained.path, validation.path, summary.path)
         show_metrics(found, metrics)
         show_curves(found, curves)

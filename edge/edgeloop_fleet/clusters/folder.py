@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop_fleet.ports import GroupState
-from edgeloop_fleet.render import Node, deployment_name, files, node_of, superseded
+from edgeloop_fleet.render import Node, RenderError, deployment_name, files, node_of, superseded
 from edgeloop_fleet.render.labels import GROUP, node_group_name
 from edgeloop_fleet.render.values import EDGE_ROLE
 
@@ -41,9 +41,13 @@ def write_nodes(folder: Path, documents: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_node_documents(path: Path) -> list[Any]:
-    """The Node objects of a YAML file: documents one after the other, or a List of them. OSError, yaml.YAMLError."""
+    """The Node objects of a YAML file: documents one after the other, or a List of them. OSError, yaml.YAMLError, RenderError."""
     documents = files.load_all(path.read_text())
-    return [item for document in documents for item in (document.get("items", [document]))]
+    items = [item for doc in documents for item in (doc.get("items", [doc]) if isinstance(doc, dict) else [doc])]
+    for item in items:
+        if not isinstance(item, dict) or not isinstance(item.get("metadata"), dict):
+            raise RenderError(f"{path}: expected Node objects with metadata, got {str(item)[:60]!r}")
+    return items
 
 
 def read_nodes(path: Path) -> tuple[Node, ...]:

@@ -15,10 +15,11 @@ from edgeloop_fleet.render.agent import agent_daemon_set
 from edgeloop_fleet.render.groups import image_of, node_group, prepull_job
 from edgeloop_fleet.render.labels import GROUP, LOOP, MANAGED_BY, application_name, deployment_name, group_labels
 from edgeloop_fleet.render.rules import endpoints, rules
-from edgeloop_fleet.render.values import Node, RenderError, Settings, members, node_of
+from edgeloop_fleet.render.values import AGENT_IMAGE, Node, RenderError, Settings, members, node_of
 from edgeloop_fleet.render.workload import edge_application
 
 __all__ = [
+    "AGENT_IMAGE",
     "Node",
     "RenderError",
     "Settings",
@@ -111,7 +112,7 @@ def superseded(existing: Iterable[Mapping[str, Any]], rendered: Iterable[Mapping
     return [
         document
         for document in existing
-        if document["kind"] in _NAMED_BY_CONTENT
+        if document.get("kind") in _NAMED_BY_CONTENT
         and (document["metadata"].get("labels") or {}).get(MANAGED_BY) == "edgeloop"
         and identity(document) not in names
         and _subject(document) in subjects

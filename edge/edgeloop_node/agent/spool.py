@@ -144,7 +144,9 @@ class Spool:
             )
 
     def versions(self) -> list[Version]:
-        rows = self._rows("SELECT loop, version, schema_hash, window_s, image, classes FROM versions")
+        rows = self._rows(
+            "SELECT loop, version, schema_hash, window_s, image, classes FROM versions ORDER BY loop, version"
+        )
         return [Version(*(*row[:-1], tuple(json.loads(row[-1])))) for row in rows]
 
     def unacked(self) -> list[tuple[Key, int, int]]:
@@ -214,7 +216,8 @@ class Spool:
         return len(own)
 
     def _compact(self) -> int:
-        self._rows("PRAGMA incremental_vacuum")
+        with self._lock:
+            self._db.executescript("PRAGMA incremental_vacuum")  # execute() would free one page
         return self.size_bytes()
 
     def close(self) -> None:

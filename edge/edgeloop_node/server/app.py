@@ -28,6 +28,7 @@ from edgeloop_node.server.requests import Row, RowReader
 __all__ = ["MAX_BODY_BYTES", "Answer", "Request", "Service", "asgi"]
 
 MAX_BODY_BYTES = 1024 * 1024
+MAX_DISCARDED_BYTES = 16 * 1024 * 1024
 WINDOWS_PER_READ = 200
 JSON = b"application/json"
 BINARY_HEADER = b"inference-header-content-length"
@@ -210,30 +211,28 @@ class _GoneError(Exception):
 
 
 async def _body(receive: Receive) -> bytes:
+    """The whole body. What is too large is read to its end and thrown away, so that the client gets to see the answer."""
     message = await receive()
     body: bytes = message.get("body", b"")
-    while message.get("more_body"):
+    size = len(body)
+    while message.get("more_body") and size <= MAX_DISCARDED_BYTES:
         message = await receive()
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            break
+        part = message.get("body", b"")
+        size += len(part)
+        body = body + part if size <= MAX_BODY_BYTES else b""
     if message["type"] == "http.disconnect":
         raise _GoneError
-    if len(body) > MAX_BODY_BYTES:
+    if size > MAX_BODY_BYTES:
         raise BadRequestError(f"body: expected at most {MAX_BODY_BYTES} bytes, got more", 413)
     return body
 
 
 def _check_headers(headers: list[tuple[bytes, bytes]]) -> None:
     for name, value in headers:
-        if name == b"content-length" and value.isdigit() and int(value[:20]) > MAX_BODY_BYTES:
-            raise BadRequestError(f"body: expected at most {MAX_BODY_BYTES} bytes, got {value[:20].decode()}", 413)
         if name == b"content-encoding" and value.lower() != b"identity":
             raise BadRequestError(f"content-encoding: expected none, got {shown(value.decode('latin-1'))}", 415)
         if name == BINARY_HEADER:
-            raise BadRequestError(
-                "Inference-Header-Content-Length: binary tensors are not supported: send data as JSON"
-            )
+            raise BadRequestError("Inference-Header-Content-Length: binary tensors are not supported: send JSON data")
 
 
 def asgi(service: Service, *, private: bool) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
@@ -242,17 +241,19 @@ def asgi(service: Service, *, private: bool) -> Callable[[Scope, Receive, Send],
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         path, extra = scope["path"], []
         try:
-            _check_headers(scope["headers"])
             body = await _body(receive)
+            _check_headers(scope["headers"])
         except _GoneError:
             return
         except BadRequestError as error:
             answer = service.counted(service.routes.get(path), _error(error.status, str(error)))
-            extra = [(b"connection", b"close")]  # the rest of the body is not read
+            extra = [(b"connection", b"close")]  # there may be more of the body
         else:
             answer = service.answer(scope["method"], Request(path, scope["query_string"], body, private))
             if answer.status == 405:
                 extra = [(b"allow", service.routes[path].method.encode())]
+        if scope["method"] == "HEAD":
+            extra = [*extra, (b"connection", b"close")]  # as packets.py asks
         headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body)), *extra]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})

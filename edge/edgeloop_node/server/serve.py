@@ -26,6 +26,7 @@ from edgeloop_contracts import to_json
 from edgeloop_node.log import log
 from edgeloop_node.server.announce import Entry
 from edgeloop_node.server.app import Service, asgi
+from edgeloop_node.server.packets import OnePacket
 
 __all__ = ["listen", "run", "software"]
 
@@ -76,8 +77,11 @@ class _Door:
 
     def protocol(self) -> asyncio.Protocol:
         loop = asyncio.get_running_loop()
-        make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
-        return make(config=self.config, server_state=self.state, app_state={}, _loop=loop)
+        make: Callable[..., Any] = self.config.http_protocol_class
+        protocol = make(config=self.config, server_state=self.state, app_state={}, _loop=loop)
+        connected = protocol.connection_made
+        protocol.connection_made = lambda transport: connected(OnePacket(transport))
+        return protocol  # type: ignore[no-any-return]
 
     async def open(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

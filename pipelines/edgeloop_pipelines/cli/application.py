@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from importlib import metadata
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -85,8 +86,14 @@ def build() -> Any:
     app = typer.Typer(cls=_Contents, name=PROGRAM, rich_markup_mode=None, context_settings={"max_content_width": 100})
 
     @app.callback(invoke_without_command=True)
-    def root(context: typer.Context) -> None:
+    def root(
+        context: typer.Context,
+        version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    ) -> None:
         """Closed-loop MLOps for fleets of edge devices: one loop.yaml describes a model's whole life."""
+        if version:
+            typer.echo(f"{PROGRAM} {metadata.version(PROGRAM)}")
+            raise typer.Exit
         if context.invoked_subcommand is None:
             typer.echo(context.get_help())
 

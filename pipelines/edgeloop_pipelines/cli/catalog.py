@@ -143,15 +143,18 @@ def _show_version(version: ModelVersion, document: dict[str, Any]) -> None:
     table(("", ""), [(name, value) for name, value in facts.items() if value])
     if version.gates:
         gates = [(g.gate, "passed" if g.passed else "FAILED", g.expected, g.got) for g in version.gates]
+        say("")
         table(("gate", "", "expected", "got"), gates)
     if version.metrics:
         rows = [
             (m.name, m.slice or "all", f"{m.value:.4f}", f"{m.low:.4f} to {m.high:.4f}", m.rows)
             for m in version.metrics
         ]
+        say("")
         table(("metric", "rows of", "value", "95 % interval", "rows"), rows)
     if document["packages"]:
         rows = [(p["target"], p["platform"], p["runtime"], p["digest"], p["size_bytes"]) for p in document["packages"]]
+        say("")
         table(("target", "platform", "runtime", "image", "bytes"), rows)
 
 

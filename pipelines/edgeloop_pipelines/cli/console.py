@@ -1,8 +1,9 @@
 """What every command shares: how it speaks, how it fails, and how it prints JSON.
 
 People read progress and errors on standard error; results go to standard output, as text or, with `--json`, as one JSON
-document. An expected failure is an exception with an `exit_code`; anything else is a fault of edgeloop and says so in one
-line. This module starts no command and knows none.
+document. An exception that edgeloop's own packages define is an expected failure: its message is the answer, its `hint` and
+`exit_code` are used where it has them, and a name that ends in `Unavailable` means exit code 3. Any other exception is a
+fault of edgeloop and says so in one line. This module starts no command and knows none.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ def say(text: str, style: str = "") -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on standard output; into a pipe it is as wide as it needs to be."""
-    shown = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    """A table on standard output; into a pipe it is as wide as it needs to be. Columns without names have no head."""
+    shown = Table(*columns, box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     for row in rows:
         shown.add_row(*(escape(str(cell)) for cell in row))
     _output().print(shown)
@@ -113,8 +114,9 @@ def _explain(error: Exception) -> tuple[str, str, int, dict[str, Any]]:
         context = getattr(error, "ctx", None)
         message = error.format_message().replace("Value error, ", "")
         return message, f"see {context.command_path} --help" if context else "", error.exit_code, {}
-    code = getattr(error, "exit_code", None)
-    if isinstance(code, int):
+    if type(error).__module__.startswith("edgeloop_"):
+        away = Unavailable.exit_code if type(error).__name__.endswith("Unavailable") else 1
+        code = int(getattr(error, "exit_code", away))
         return str(error), getattr(error, "hint", ""), code, dict(getattr(error, "details", {}))
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}", "", 1, {}

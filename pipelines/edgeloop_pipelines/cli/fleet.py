@@ -30,7 +30,6 @@ def serve(
     ] = Path(".edgeloop"),
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0: the installation's own.")] = 0,
-    tick_s: Annotated[float, typer.Option(help="Seconds between two looks at loops and rollouts.")] = 1.0,
 ) -> None:
     """Serves until it is stopped. State is in the home's fleet.db; a restart goes on where it was.
 
@@ -45,4 +44,4 @@ def serve(
 
     installation = open_installation(home)
     os.environ.update(installation.environment())
-    service.serve(installation, host=host, port=port or installation.fleet_port, tick_s=tick_s)
+    service.serve(installation, host=host, port=port or installation.fleet_port)

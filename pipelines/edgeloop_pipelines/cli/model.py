@@ -51,8 +51,11 @@ def _show(model: dict[str, Any]) -> None:
         ("", ""), [*facts, ("nodes", model["nodes"]), ("parameters", model["parameters"]), *model["metadata"].items()]
     )
     ends = [("in", t) for t in model["inputs"]] + [("out", t) for t in model["outputs"]]
+    say("")
     table(("", "name", "type", "shape"), [(way, t["name"], t["type"], _shape(t["shape"])) for way, t in ends])
+    say("")
     table(("operator", "times"), list(model["operators"].items()))
+    say("")
     table(("runtime", "what it makes of it"), list(model["runtimes"].items()))
 
 

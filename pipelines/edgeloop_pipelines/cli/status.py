@@ -78,11 +78,19 @@ def catalog_loops(objects: Any) -> list[dict[str, Any]]:
 
     loops = []
     for name in catalog.loops(objects):
-        runs = sorted(catalog.runs(objects, name), key=lambda run: run.get("ended_s") or run.get("started_s") or 0.0)
         versions = [{"number": v.number, "state": v.state} for v in catalog.versions(objects, name)]
         aliases = dict(catalog.aliases(objects, name))
-        loops.append({"loop": name, "versions": versions, "aliases": aliases, "last_run": runs[-1] if runs else None})
+        loops.append({"loop": name, "versions": versions, "aliases": aliases, "last_run": _last_run(objects, name)})
     return loops
+
+
+def _last_run(objects: Any, loop: str) -> dict[str, Any] | None:
+    """The run that was recorded last, as the audit log has it."""
+    from edgeloop_components.catalog import audit, catalog
+
+    recorded = [entry for entry in audit.entries(objects, loop) if entry.action == "record_run"]
+    run = catalog.run(objects, loop, recorded[-1].subject) if recorded else None
+    return {**run, "at_s": recorded[-1].at_s} if run else None
 
 
 def _show(document: dict[str, Any], now_s: float) -> None:
@@ -104,15 +112,12 @@ def _show_catalog(loops: list[dict[str, Any]]) -> None:
         accepted = sum(v["state"] == "accepted" for v in loop["versions"])
         aliases = ", ".join(f"{alias} -> {number}" for alias, number in loop["aliases"].items())
         versions = f"{len(loop['versions'])} ({accepted} accepted)"
-        rows.append((loop["loop"], versions, aliases, _run(loop["last_run"], "state")))
+        rows.append((loop["loop"], versions, aliases, _run(loop["last_run"])))
     table(("loop", "versions", "aliases", "last run"), rows)
 
 
-def _run(run: dict[str, Any] | None, state: str) -> str:
-    if not run:
-        return "none"
-    name = run.get("run_key") or run.get("key") or ""
-    return f"{name}: {run.get(state, '')}"
+def _run(run: dict[str, Any] | None) -> str:
+    return f"{run['run_key']} {run['state']} at {shown(run['at_s'])}" if run else "none"
 
 
 def _show_fleet(status: dict[str, Any], now_s: float) -> None:
@@ -124,11 +129,13 @@ def _show_fleet(status: dict[str, Any], now_s: float) -> None:
         )
     else:
         say("no loop yet")
+    say("")
     for loop in status["loops"]:
         verdict = loop["verdict"]
         said = f"{verdict['judgement']}: {verdict['sentence']}" if verdict else "no verdict yet"
         faulty = f"; faults at {', '.join(loop['faulty'])}" if loop["faulty"] else ""
         say(f"{loop['loop']}: {said}{faulty}")
+    say("")
     if status["nodes"]:
         table(("node", "group", "loaded", "heard of", ""), [_node_row(node, now_s) for node in status["nodes"]])
     else:

@@ -18,7 +18,7 @@ from edgeloop_pipelines.cli.console import Unavailable, UserError, console
 if TYPE_CHECKING:
     from edgeloop_components.stores.objects import Objects
 
-__all__ = ["HomeOption", "open_objects"]
+__all__ = ["HomeOption", "open_objects", "running_store"]
 
 HomeOption = Annotated[Path, typer.Option(envvar="EDGELOOP_HOME", help="Folder of this machine's state.")]
 
@@ -58,7 +58,7 @@ def _local(folder: Path) -> Iterator[Objects]:
     if not (folder / "data").is_dir():
         hint = "run `edgeloop run` first, name its folder with --home, or set AWS_ENDPOINT_URL_S3"
         raise Unavailable(f"no object store: AWS_ENDPOINT_URL_S3 is not set and {folder} holds none", hint)
-    running = _running(folder)
+    running = running_store(folder)
     if running is not None:
         yield _quick(connect(environment=running))
         return
@@ -70,7 +70,7 @@ def _local(folder: Path) -> Iterator[Objects]:
         started.stop()
 
 
-def _running(folder: Path) -> dict[str, str] | None:
+def running_store(folder: Path) -> dict[str, str] | None:
     """How to reach the server that runs on the folder now, from the files that it is started with; None: none runs."""
     import fcntl
 

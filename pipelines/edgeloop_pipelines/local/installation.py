@@ -39,6 +39,7 @@ class Installation:
     agent_image: str = ""
     clock: str = "wall"
     poll_s: float = 1.0
+    tick_s: float = 1.0
 
     @property
     def images(self) -> Path:

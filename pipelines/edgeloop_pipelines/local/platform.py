@@ -153,10 +153,16 @@ class Platform:
 
 
 @contextlib.contextmanager
-def start(home: Path, nodes: Sequence[NodeSpec], *, clock: str = "reports", poll_s: float = 0.3) -> Iterator[Platform]:
-    """The platform, up and ready; stopped on leaving, whatever the reason."""
+def start(
+    home: Path, nodes: Sequence[NodeSpec], *, clock: str = "reports", poll_s: float = 0.3, tick_s: float = 1.0
+) -> Iterator[Platform]:
+    """The platform, up and ready; stopped on leaving, whatever the reason.
+
+    `clock` is the fleet service's (wall, or reports for event time), `poll_s` how often agents look at their servers,
+    `tick_s` how often the fleet service judges and steps by itself (0: only when it is told to).
+    """
     _sweep(home.absolute())  # what an earlier one could not stop
-    installation = open_installation(home, clock=clock, poll_s=poll_s)
+    installation = open_installation(home, clock=clock, poll_s=poll_s, tick_s=tick_s)
     platform = Platform(_with_agent_image(installation), nodes)
     try:
         platform.up()

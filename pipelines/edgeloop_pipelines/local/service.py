@@ -42,7 +42,7 @@ class Renderer:
         return render_loop(loop, packages, read_nodes(self._nodes), self._settings)
 
 
-def serve(installation: Installation, *, host: str, port: int, tick_s: float) -> None:
+def serve(installation: Installation, *, host: str, port: int) -> None:
     """Serves until SIGTERM."""
     from edgeloop_fleet import app
     from edgeloop_fleet.clusters.folder import FolderCluster
@@ -55,7 +55,7 @@ def serve(installation: Installation, *, host: str, port: int, tick_s: float) ->
     settings = Settings(
         clock="reports" if installation.clock == "reports" else "wall",
         ack_url=installation.render_settings().ack_url(installation.router_url),
-        tick_s=tick_s,
+        tick_s=installation.tick_s,
     )
     starter = LocalStarter(installation.home, installation.environment())
     trigger = Triggers(Ledger(installation.database_url), starter, store.loop)

@@ -109,20 +109,20 @@ def _has(name: str, words: Iterable[str]) -> bool:
     return bool(_words(name) & set(words))
 
 
+_TIME_FORMS = {"text": "ISO 8601 times", "seconds": "Unix seconds", "milliseconds": "Unix milliseconds"}
+
+
 def guess_time(table: Table) -> Guess:
-    """The first column that holds times in a form that edgeloop reads."""
-    times = [c for c in table.columns if c.time in ("text", "seconds")]
+    """The column with the most different times."""
+    times = [c for c in table.columns if c.time]
     if not times:
-        other = next((c for c in table.columns if c.time == "milliseconds"), None)
-        why = f"{other.name} is in milliseconds: give seconds or ISO 8601" if other else "no column holds times"
-        return Guess("data.time", "", why, "likely" if other else "sure")
+        return Guess("data.time", "", "no column holds times", "sure")
     best = max(times, key=lambda c: c.distinct)
-    form = "ISO 8601 times" if best.time == "text" else "Unix seconds"
     others = [c.name for c in times if c is not best]
     if others:
-        why = f"{best.distinct} different {form}; {', '.join(others)} could be it too"
+        why = f"{best.distinct} different {_TIME_FORMS[best.time]}; {', '.join(others)} could be it too"
         return Guess("data.time", best.name, why, "likely")
-    return Guess("data.time", best.name, f"every value reads as {form}", "sure")
+    return Guess("data.time", best.name, f"every value reads as {_TIME_FORMS[best.time]}", "sure")
 
 
 def guess_node(table: Table, time: str) -> Guess:

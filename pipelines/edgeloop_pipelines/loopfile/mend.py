@@ -47,7 +47,7 @@ def further_problems(document: Any, found: Iterable[Problem]) -> list[Problem]:
     for path in broken:
         _take_out(mended, path)
     loop, left = problems_in(Loop, mended)
-    if loop is None and isinstance(mended, dict):
+    if loop is None:
         _fill(mended, left)
         loop, left = problems_in(Loop, mended)
     if loop is None:
@@ -64,24 +64,30 @@ def _take_out(document: Any, path: str) -> None:
     steps = _steps(path)
     while steps and isinstance(steps[-1], int):
         steps.pop()
-    here = document
-    for step in steps[:-1]:
-        inside = isinstance(here, dict) or (isinstance(here, list) and isinstance(step, int) and step < len(here))
-        here = (here.get(step) if isinstance(here, dict) else here[step]) if inside else None
+    here = _inside(document, steps[:-1])
     if isinstance(here, dict) and steps:
         here.pop(steps[-1], None)
 
 
-def _fill(document: dict[str, Any], missing: Iterable[Problem]) -> None:
+def _fill(document: Any, missing: Iterable[Problem]) -> None:
     """Puts something where a required field is missing."""
     for problem in missing:
         value = next((value for pattern, value in _FILL if re.fullmatch(pattern, problem.path)), None)
-        *outer, name = _steps(problem.path) or [""]
-        here: Any = document
-        for step in outer:
+        steps = _steps(problem.path)
+        here = _inside(document, steps[:-1])
+        if value is not None and isinstance(here, dict):
+            here[steps[-1]] = copy.deepcopy(value)
+
+
+def _inside(document: Any, steps: Iterable[str | int]) -> Any:
+    """What stands at the end of the steps; None where they lead nowhere, as a name with a dot in it may."""
+    here = document
+    for step in steps:
+        if isinstance(here, list) and isinstance(step, int) and step < len(here):
             here = here[step]
-        if value is not None:
-            here[name] = copy.deepcopy(value)
+        else:
+            here = here.get(step) if isinstance(here, dict) else None
+    return here
 
 
 def _hangs_on(path: str, broken: Iterable[str]) -> bool:

@@ -92,15 +92,22 @@ def files_of(source: str) -> list[Path]:
         raise SourceError(f"{source}: only files and folders can be looked at", "give a file with some of its rows")
     path = Path(source)
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
+        files = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
         if not files:
             raise SourceError(f"{source}: expected CSV or Parquet files in the folder, found none")
-        return files
-    if not path.is_file():
+    elif path.is_file():
+        files = [path]
+    else:
         raise SourceError(f"{source}: no such file or folder", _sibling(path))
-    if path.suffix not in SUFFIXES:
-        raise SourceError(f"{source}: expected a file that ends in .csv or .parquet, got {path.suffix or 'none'}")
-    return [path]
+    for file in files:
+        if file.suffix.lower() not in SUFFIXES:
+            raise SourceError(f"{file}: expected a file that ends in .csv or .parquet, got {file.suffix or 'none'}")
+    return files
+
+
+def _hidden(relative: Path) -> bool:
+    """Files that the pipeline leaves out of a folder too."""
+    return any(part.startswith((".", "_")) for part in relative.parts)
 
 
 def _sibling(path: Path) -> str:
@@ -135,14 +142,18 @@ def _read(path: Path, rows: int, broken: list[str]) -> pd.DataFrame:
         broken.append(f"{path}: a line with {len(fields)} fields")
 
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             frame = next(_parquet(path, rows))
         else:
             frame = pd.read_csv(path, nrows=rows, engine="python", on_bad_lines=bad, encoding="utf-8-sig")
     except (ValueError, OSError) as error:  # pandas' and Arrow's errors are of these kinds
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SourceError(f"{path}: cannot be read as {path.suffix[1:]}: {said}") from error
-    if len(frame.columns) == 1 and path.suffix == ".csv" and any(mark in str(frame.columns[0]) for mark in ";\t|"):
+    if (
+        len(frame.columns) == 1
+        and path.suffix.lower() == ".csv"
+        and any(mark in str(frame.columns[0]) for mark in ";\t|")
+    ):
         raise SourceError(f"{path}: expected columns separated by commas, got {frame.columns[0]!r}")
     return frame.rename(columns=str)
 
@@ -237,7 +248,7 @@ def span_s(source: str, column: str, form: TimeForm) -> float | None:
         return None
     low, high = float("inf"), float("-inf")
     for path in files:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             values = pd.read_parquet(path, columns=[column])[column]
         else:
             values = pd.read_csv(path, usecols=[column], on_bad_lines="skip", encoding="utf-8-sig")[column]

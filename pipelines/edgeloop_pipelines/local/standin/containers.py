@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edgeloop_pipelines.local.standin.objects import ManifestError, NodeView
+from edgeloop_pipelines.local.standin.objects import ManifestError, NodeView, names
 
 __all__ = [
     "Command",
@@ -89,12 +89,19 @@ _FIELDS = {
 
 
 def volumes_of(pod: Object) -> dict[str, str]:
-    """volume: folder of the node. ManifestError for a volume that is none."""
+    """volume: folder of the node. ManifestError for a volume that is none, or whose path leaves the node."""
     volumes = pod.get("volumes") or []
     others = [volume["name"] for volume in volumes if "hostPath" not in volume]
     if others:
-        raise ManifestError(f"volumes: the stand-in has hostPath only, got something else for {', '.join(others)}")
-    return {volume["name"]: volume["hostPath"]["path"] for volume in volumes}
+        raise ManifestError(f"volumes: the stand-in has hostPath only, got something else for {others}")
+    return {str(volume["name"]): _inside(volume["hostPath"]["path"], "hostPath.path") for volume in volumes}
+
+
+def _inside(path: Any, where: str) -> str:
+    """An absolute path that does not climb."""
+    if not isinstance(path, str) or not path.startswith("/") or ".." in PurePosixPath(path).parts:
+        raise ManifestError(f"{where}: expected an absolute path without '..', got {path!r}")
+    return path
 
 
 def check(container: Object, volumes: Mapping[str, str]) -> None:
@@ -102,9 +109,14 @@ def check(container: Object, volumes: Mapping[str, str]) -> None:
     used = [field for field in _UNSUPPORTED if container.get(field)]
     if used:
         raise ManifestError(f"container {container['name']}: {', '.join(used)}: not supported by the stand-in")
+    names([container["name"], container["image"]], "container: name, image")
+    for field in ("command", "args"):
+        names(container.get(field) or [], f"container {container['name']}: {field}")
     for variable in container.get("env") or []:
+        names([variable["name"]], "env")
         _source(variable)
     for mount in container.get("volumeMounts") or []:
+        _inside(mount["mountPath"], "mountPath")
         if mount["name"] not in volumes:
             raise ManifestError(
                 f"volumeMounts: expected one of {', '.join(volumes) or 'no volumes'}, got {mount['name']}"
@@ -129,6 +141,7 @@ def _probe(container: Object, name: str) -> Probe | None:
         return None
     if "exec" not in spec:
         raise ManifestError(f"{name}: expected exec (with a shared port, the old pod would answer anything else)")
+    names(spec["exec"]["command"], f"{name}.exec.command")
     return Probe(
         tuple(spec["exec"]["command"]),
         float(spec.get("initialDelaySeconds", 0)),

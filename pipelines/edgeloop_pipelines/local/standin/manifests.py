@@ -87,7 +87,7 @@ class Manifests:
             self.problems.pop(path.name, None)
         except FileNotFoundError:
             self.problems.pop(path.name, None)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, ManifestError) as error:
+        except (OSError, yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, RenderError, ManifestError
             self.problems[path.name] = " ".join(f"{type(error).__name__}: {error}".split())
 
     def _admitted(self, path: Path) -> list[Any]:

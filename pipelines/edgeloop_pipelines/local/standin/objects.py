@@ -9,13 +9,35 @@ from typing import Any
 from edgeloop_contracts import digest_of
 from edgeloop_fleet.render.labels import BELONGING
 
-__all__ = ["ManifestError", "NodeView", "Owner", "belonging", "node_view", "revision_of", "selected"]
+__all__ = [
+    "ManifestError",
+    "NodeView",
+    "Owner",
+    "belonging",
+    "names",
+    "node_view",
+    "revision_of",
+    "selected",
+    "texts",
+]
 
 Object = Mapping[str, Any]
 
 
 class ManifestError(ValueError):
     """An object that the stand-in cannot do; the message says what is wrong with it."""
+
+
+def texts(value: Any, where: str) -> None:
+    """ManifestError for anything but a mapping of text to text."""
+    if not isinstance(value, Mapping) or not all(isinstance(text, str) for pair in value.items() for text in pair):
+        raise ManifestError(f"{where}: expected text: text, got {value!r}")
+
+
+def names(value: Any, where: str) -> None:
+    """ManifestError for anything but a list of texts."""
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise ManifestError(f"{where}: expected a list of texts, got {value!r}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,45 @@
+"""Reads golden.json: the rows on which every form of a model must answer alike, and the answers of the reference."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeloop_components.runtimes import ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["Golden", "read_golden"]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """`rows` float32 [n, features] with NaN for missing, `probabilities` float64 [n, classes], `labels` int64 [n]."""
+
+    rows: npt.NDArray[np.float32]
+    probabilities: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int64]
+
+
+def read_golden(path: Path) -> Golden:
+    """Reads the file. ModelError when it is not what it should be."""
+    try:
+        document: Any = json.loads(path.read_bytes())
+        return _golden(document)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: expected rows, probabilities and labels of equal length, got: {error}") from error
+
+
+def _golden(document: Any) -> Golden:
+    import numpy as np
+
+    rows = np.array([[np.nan if v is None else v for v in row] for row in document["rows"]], dtype=np.float32)
+    probabilities = np.array(document["probabilities"], dtype=np.float64)
+    labels = np.array(document["labels"], dtype=np.int64)
+    if rows.ndim != 2 or probabilities.ndim != 2 or not len(rows) == len(probabilities) == len(labels) > 0:
+        raise ValueError(f"shapes {rows.shape}, {probabilities.shape}, {labels.shape}")
+    return Golden(rows, probabilities, labels)

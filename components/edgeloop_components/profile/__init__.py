@@ -1,0 +1,1 @@
+"""The profile step: what a compiled model costs, measured before it is packed."""

@@ -1,0 +1,92 @@
+"""`edgeloop render`, as a person calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgeloop_contracts import Package, dumps, to_json
+from edgeloop_pipelines.cli import main
+
+LOOP = """\
+apiVersion: edgeloop.dev/v1alpha1
+kind: Loop
+metadata: {name: power}
+data: {source: rows.csv, label: y, features: [x]}
+train: {estimator: sklearn.linear_model.LogisticRegression}
+targets:
+  - {name: gateway, nodes: {group: gateways}}
+"""
+PACKAGE = Package(
+    loop="power", version=1, target="gateway", platform="linux/amd64", runtime="onnxruntime", repository="edgeloop/power",
+    digest="sha256:" + "ab" * 32, size_bytes=1,
+)  # fmt: skip
+NODES = (
+    "{apiVersion: v1, kind: List, items: [{kind: Node, metadata: {name: n1, labels: {edgeloop.dev/group: gateways}}}]}"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "loop.yaml").write_text(LOOP)
+    (tmp_path / "packages.json").write_text(json.dumps([to_json(PACKAGE)]))
+    (tmp_path / "nodes.yaml").write_text(NODES)
+    return tmp_path
+
+
+def render(folder: Path, *more: str) -> int:
+    argv = ["render", str(folder / "loop.yaml"), "-o", str(folder / "out"), "--json", *more]
+    return main([*argv, "--packages", str(folder / "packages.json"), "--nodes", str(folder / "nodes.yaml")])
+
+
+def test_objects_are_written_in_the_order_in_which_to_apply_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One object a file; endpoints before rules, groups and images before servers."""
+    assert render(folder) == 0
+    kinds = [Path(name).name.split("-")[0] for name in json.loads(capsys.readouterr().out)["written"]]
+    assert kinds == [
+        "nodegroup",
+        *["ruleendpoint"] * 2,
+        *["rule"] * 2,
+        "daemonset",
+        "imageprepulljob",
+        "edgeapplication",
+    ]
+
+
+def test_what_is_superseded_is_named_and_removed_on_demand(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another fleet URL leaves the old Rule in the folder, says so, and --prune removes it; other people's files stay."""
+    render(folder)
+    (folder / "out" / "notes.yaml").write_text("some: text")
+    capsys.readouterr()
+    for extra, left in (((), True), (("--prune",), False)):
+        assert render(folder, "--fleet-url", "http://other.example", *extra) == 0
+        (name,) = json.loads(capsys.readouterr().out)["superseded"]
+        assert "rule-edgeloop-reports-" in name
+        assert Path(name).exists() == left
+    assert (folder / "out" / "notes.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("packages.json", "[", "Package documents"),
+        ("packages.json", "[{}]", "Package documents"),
+        ("packages.json", dumps(PACKAGE).replace("gateway", "other"), "targets gateway, got other"),
+        ("nodes.yaml", "a: [", "Node objects"),
+        ("nodes.yaml", "text", "Node objects"),
+    ],
+)
+def test_bad_input_writes_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], file: str, text: str, expected: str
+) -> None:
+    """The message names the file and what was expected; the folder does not appear."""
+    (folder / file).write_text(text)
+    assert render(folder) == 1
+    error = json.loads(capsys.readouterr().out)["error"]["message"]
+    assert expected in error
+    assert file in error
+    assert not (folder / "out").exists()

@@ -1,0 +1,111 @@
+"""Model folders: what is not right is refused before anything is served, with the file and what was wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeloop_node.runtimes import SCORERS, ModelError, scorer_for
+from edgeloop_node.server.model import UnsoundScoreError, checked, load_model, self_test
+
+
+@pytest.fixture
+def folder(model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(model, tmp_path / "model"))
+
+
+def edit(path: Path, change: Callable[[Any], None]) -> None:
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def test_a_sound_model_passes(folder: Path) -> None:
+    """The golden rows give the golden answers, bit by bit on the machine that made them."""
+    assert self_test(load_model(folder, "onnxruntime")) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "says"),
+    [
+        ("version.json", lambda d: d.pop("loop"), r"version\.json: .*loop: expected"),
+        ("version.json", lambda d: d.update(loop="other"), r"reference\.json: loop: expected 'other', got 'pump'"),
+        ("version.json", lambda d: d.update(schema_hash="0" * 16), r"reference\.json: schema_hash: expected '0000"),
+        ("reference.json", lambda d: d["classes"].append("more"), r"model\.onnx: classes: expected 4, got 3"),
+        ("reference.json", lambda d: d["features"].pop(), r"model\.onnx: features: expected 2, got 3"),
+        ("golden.json", lambda d: d.update(rows=[]), r"golden\.json: expected at least one row"),
+        ("golden.json", lambda d: d.pop("labels"), r"golden\.json: expected rows, probabilities and labels"),
+    ],
+)
+def test_parts_that_do_not_fit(folder: Path, file: str, change: Callable[[Any], None], says: str) -> None:
+    """A folder whose documents contradict each other is refused."""
+    edit(folder / file, change)
+    with pytest.raises(ModelError, match=says):
+        load_model(folder, "onnxruntime")
+
+
+@pytest.mark.parametrize("file", ["version.json", "reference.json", "golden.json", "model.onnx"])
+def test_files_that_are_missing_or_broken(folder: Path, file: str) -> None:
+    """A missing or broken file is named."""
+    (folder / file).write_bytes(b"\x00 not this")
+    with pytest.raises(ModelError, match=file):
+        load_model(folder, "onnxruntime")
+    (folder / file).unlink()
+    with pytest.raises(ModelError, match=file):
+        load_model(folder, "onnxruntime")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda d: d["probabilities"][3].reverse(), "golden row 3: expected"),
+        (lambda d: d["probabilities"][3].append(0.0), "golden row 3: expected"),
+        (lambda d: d["labels"].__setitem__(5, (d["labels"][5] + 1) % 3), "golden row 5: expected the label"),
+        (lambda d: d["rows"][0].append(1.0), "cannot score the golden rows"),
+    ],
+)
+def test_a_model_that_answers_otherwise(folder: Path, change: Callable[[Any], None], says: str) -> None:
+    """A difference from the golden answers fails the self-test and names the row."""
+    edit(folder / "golden.json", change)
+    with pytest.raises(ModelError, match=says):
+        self_test(load_model(folder, "onnxruntime"))
+
+
+def test_a_graph_with_other_names(folder: Path) -> None:
+    """A graph whose input is not X is refused with what it has."""
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(folder / "model.onnx")
+    for node in graph.graph.node:
+        node.input[:] = ["Z" if name == "X" else name for name in node.input]
+    graph.graph.input[0].name = "Z"
+    onnx.save(graph, folder / "model.onnx")
+    with pytest.raises(ModelError, match=r"expected the one input .*'X'.*got .*'Z'"):
+        load_model(folder, "onnxruntime")
+
+
+def test_an_unknown_runtime_names_the_known() -> None:
+    """The error lists the rows of SCORERS."""
+    with pytest.raises(ModelError, match=f"expected one of {', '.join(SCORERS)}, got 'magic'"):
+        scorer_for("magic", Path())
+
+
+@pytest.mark.parametrize(
+    ("label", "row"), [(0, [0.5, 0.6]), (0, [float("nan"), 1.0]), (0, [1.5, -0.5]), (2, [0.5, 0.5]), (-1, [0.5, 0.5])]
+)
+def test_answers_that_are_no_distribution(label: int, row: list[float]) -> None:
+    """NaN, negative numbers, a wrong sum and a label that is no class are faults, not answers."""
+    with pytest.raises(UnsoundScoreError):
+        checked(label, row)
+
+
+def test_rounding_is_mended() -> None:
+    """Float32 rounding over many classes is divided out, so that every answer sums to 1 within 1e-6."""
+    mended = checked(0, [0.5, 0.50002])
+    assert sum(mended) == pytest.approx(1, abs=1e-12)
+    exact = [0.25, 0.75]
+    assert checked(1, exact) is exact
