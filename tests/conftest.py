@@ -5,6 +5,7 @@ Only the standard library and pytest are imported here: contracts and node tests
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -187,3 +188,76 @@ def start_standin(tmp_path: Path, broker_port: int) -> Iterator[Callable[..., St
     for one in started:
         if one.process.poll() is None:
             one.stop()
+
+
+class TinyCluster:
+    """A cluster folder with the nodes n1 and n2 of the group g, a loop `power`, and the Cluster port over it."""
+
+    addresses: ClassVar[dict[str, str]] = {"n1": "127.0.1.1", "n2": "127.0.1.2"}
+
+    def __init__(self, folder: Path, port: int) -> None:
+        from edgeloop_fleet.clusters.folder import FolderCluster, node_document, write_nodes
+
+        self.folder, self.port = folder, port
+        write_nodes(folder, [node_document(name, group="g", address=at) for name, at in self.addresses.items()])
+        self.client = FolderCluster(folder)
+
+    def objects(self, digest: str) -> list[dict[str, Any]]:
+        """What is rendered, with the tiny server's own probe, a short deadline, and without rules and agent."""
+        from edgeloop_contracts import Loop, Package, from_json
+        from edgeloop_fleet.clusters.folder import read_nodes
+        from edgeloop_fleet.render import Settings, render_loop
+
+        loop = {
+            "apiVersion": "edgeloop.dev/v1alpha1",
+            "kind": "Loop",
+            "metadata": {"name": "power"},
+            "data": {"source": "rows.csv", "label": "y", "features": ["x"]},
+            "train": {"estimator": "sklearn.linear_model.LogisticRegression"},
+            "targets": [{"name": "t", "nodes": {"group": "g"}}],
+        }
+        package = Package(
+            loop="power", version=1, target="t", platform="linux/amd64", runtime="onnxruntime",
+            repository="edgeloop/power", digest=digest, size_bytes=1,
+        )  # fmt: skip
+        nodes = read_nodes(self.folder / "nodes.yaml")
+        found = render_loop(from_json(Loop, loop), {"g": package}, nodes, Settings(server_port=self.port))
+        kept = [item for item in found if item["kind"] in ("NodeGroup", "ImagePrePullJob", "EdgeApplication")]
+        deployment = kept[-1]["spec"]["workloadTemplate"]["manifests"][0]["spec"]
+        deployment["progressDeadlineSeconds"] = 2
+        for probe in ("startupProbe", "readinessProbe"):
+            words = deployment["template"]["spec"]["containers"][0][probe]["exec"]["command"]
+            words[words.index("edgeloop_node")] = "tiny"
+        return kept
+
+    def apply(self, digest: str) -> None:
+        self.client.apply(self.objects(digest))
+
+    def state(self) -> Any:
+        return self.client.observe("power", ["g"])["g"]
+
+    def settled(self, digest: str) -> bool:
+        """Done as a rollout controller has to see it."""
+        state = self.state()
+        seen = state.observed_generation == state.generation > 0 and state.desired_digest == digest
+        return bool(seen and state.replicas == state.updated == state.available == len(self.addresses))
+
+    def answers(self) -> list[str]:
+        """What each node's server says."""
+        return [self.ask(name) for name in self.addresses]
+
+    def ask(self, node: str) -> str:
+        connection = http.client.HTTPConnection(self.addresses[node], self.port, timeout=5)
+        try:
+            connection.request("GET", "/")
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> TinyCluster:
+    """Two nodes without anything on them."""
+    from edgeloop_pipelines.local import children
+
+    return TinyCluster(tmp_path / "cluster", children.free_port("127.0.1.1"))

@@ -6,8 +6,12 @@ here, in the image. Paths are those of artifacts, as KFP gives them (text). No K
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +22,22 @@ from edgeloop_contracts import (
     ParityResult,
     Reference,
     ResourceProfile,
+    Snapshot,
     Target,
     dumps,
     loads,
+    to_json,
 )
 
 if TYPE_CHECKING:
     from edgeloop_components.rollout.core import Told
+    from edgeloop_components.stores.objects import Objects
+    from edgeloop_components.validate.core import Validation
 
 __all__ = [
     "compile_and_compare",
     "enter",
+    "fit",
     "judge",
     "measure",
     "pack",
@@ -36,6 +45,7 @@ __all__ = [
     "roll_out",
     "show_curves",
     "show_metrics",
+    "take_in",
 ]
 
 MODEL_FILES = {
@@ -56,6 +66,145 @@ def _target(step: Step) -> Target:
 
 def _version(folder: str) -> ModelVersion:
     return loads(ModelVersion, Path(folder, "version.json").read_bytes())
+
+
+def take_in(step: Step, out: str, *, now_s: float) -> Snapshot:
+    """Makes the snapshot, of rows up to `now_s` (0: all rows)."""
+    from edgeloop_components.ingest.core import ingest
+    from edgeloop_components.stores.objects import connect
+
+    made = ingest(step.loop, Path(out), objects=connect(), now_s=now_s or None)
+    step.note(rows=made.rows, duplicates=made.duplicates, quarantined=sum(made.quarantined.values()))
+    return made
+
+
+def fit(step: Step, snapshot: str, out: str) -> None:
+    """Trains on the snapshot."""
+    from edgeloop_components.train.core import train
+
+    made = train(step.loop, Path(snapshot), Path(out))
+    step.note(rows_fit=made.rows_fit, onnx_size_bytes=made.onnx_size_bytes, fit_temperature=made.temperature)
+
+
+def judge(step: Step, snapshot: str, trained: str, out: str, summary: str) -> Validation:
+    """Judges the model, against the champion where there is one; `summary` becomes the page."""
+    from edgeloop_components.catalog import catalog
+    from edgeloop_components.stores.objects import connect
+    from edgeloop_components.validate.core import ChampionModel, validate
+
+    objects, name = connect(), step.loop.name
+    number = catalog.alias(objects, name, CHAMPION)
+    with tempfile.TemporaryDirectory() as folder:
+        champion = ChampionModel(number, Path(folder)) if number else None
+        if number:
+            _fetch_model(objects, catalog.version(objects, name, number), Path(folder))
+        found = validate(step.loop, Path(snapshot), Path(trained), Path(out), champion=champion)
+    write_text(Path(summary), Path(out, "summary.html").read_text())
+    step.note(accepted=found.accepted, gates=[to_json(gate) for gate in found.gates])
+    return found
+
+
+def _fetch_model(objects: Objects, version: ModelVersion, folder: Path) -> None:
+    from edgeloop_components.catalog import catalog
+
+    for name, field in MODEL_FILES.items():
+        catalog.fetch_blob(objects, getattr(version, field), folder / name)
+
+
+def show_metrics(found: Validation, metrics: Any) -> None:
+    """Fills KFP's Metrics: each metric of all rows with the ends of its interval."""
+    for metric in found.metrics:
+        if not metric.slice:
+            for end, value in (("", metric.value), ("_low", metric.low), ("_high", metric.high)):
+                metrics.log_metric(metric.name + end, value)
+
+
+def show_curves(found: Validation, curves: Any) -> None:
+    """Fills KFP's ClassificationMetrics: the confusion matrix, and the ROC curve of the last class that has one."""
+    classes, matrix = found.confusion.classes, found.confusion.matrix
+    curves.log_confusion_matrix(list(classes), [list(row) for row in matrix])
+    named = [name for name in classes if name in found.roc]
+    if named:
+        roc = found.roc[named[-1]]
+        curves.log_roc_curve(list(roc.fpr), list(roc.tpr), list(roc.thresholds))
+
+
+def compile_and_compare(step: Step, version: str, out: str) -> ParityResult:
+    """Compiles the version for the step's target."""
+    from edgeloop_components.compile.core import compile_model
+
+    parity = compile_model(step.loop, _target(step), Path(version), Path(out)).parity
+    step.note(difference=parity.max_abs_difference)
+    return parity
+
+
+def measure(step: Step, compiled: str, out: str) -> ResourceProfile:
+    """Measures the compiled model and derives its resources."""
+    from edgeloop_components.profile.core import profile
+
+    found = profile(step.loop, _target(step), Path(compiled, "model"), Path(out))
+    step.note(latency_p99_ms=found.latency_p99_ms, memory_peak_mib=found.memory_peak_mib)
+    return found
+
+
+def enter(
+    step: Step, snapshot: str, trained: str, validation: str, out: str, *, cause: str, started_by: str, now_s: float
+) -> ModelVersion:
+    """Registers the version; `out` becomes its model folder, from what the catalog holds.
+
+    A run that is tried again finds the version that it made before. ValueError when that was judged otherwise.
+    """
+    from edgeloop_components.catalog import catalog
+    from edgeloop_components.stores.objects import connect
+
+    objects, loop = connect(), step.loop
+    catalog.put_loop(objects, loop, actor=started_by or "edgeloop", why=cause, at_s=now_or(now_s))
+    sources = {name: Path(trained, name) for name in MODEL_FILES}
+    sources |= {
+        "snapshot.json": Path(snapshot, "snapshot.json"),
+        "validation.json": Path(validation, "validation.json"),
+    }
+    base = _unnumbered(step, snapshot, trained, validation)
+    base = replace(base, cause=cause, started_by=started_by, created_s=now_or(now_s))
+    made = catalog.register(objects, loop.name, lambda number: replace(base, number=number), step.run_key, sources)
+    if made.state != base.state:
+        raise ValueError(
+            f"run {step.run_key} made {made.name} before, {made.state}; now it is {base.state}: start a new run"
+        )
+    _fetch_model(objects, made, Path(out))
+    _write(out, "version.json", dumps(made, indent=1))
+    step.note(version=made.number)
+    return made
+
+
+def _unnumbered(step: Step, snapshot: str, trained: str, validation: str) -> ModelVersion:
+    """The version as the steps before made it; its number is the catalog's to give."""
+    from edgeloop_components.validate.core import read_validation
+
+    judged, folder = read_validation(Path(validation)), Path(trained)
+    training = json.loads((folder / "training.json").read_bytes())
+    return ModelVersion(
+        loop=step.loop.name,
+        number=1,
+        state="accepted" if judged.accepted else "rejected",
+        run_key=step.run_key,
+        snapshot=loads(Snapshot, Path(snapshot, "snapshot.json").read_bytes()).digest,
+        code=training["code"],
+        parameters=training["parameters"],
+        onnx=_digest(folder / "model.onnx"),
+        onnx_size_bytes=(folder / "model.onnx").stat().st_size,
+        reference=_digest(folder / "reference.json"),
+        golden=_digest(folder / "golden.json"),
+        schema_hash=loads(Reference, (folder / "reference.json").read_bytes()).schema_hash,
+        metrics=judged.metrics,
+        gates=judged.gates,
+        champion=judged.champion,
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
 
 def pack(step: Step, version: str, compiled: str, profiled: str, out: str) -> Package:

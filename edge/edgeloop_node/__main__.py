@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable
@@ -38,6 +39,7 @@ Scores the rows of a CSV file (or of stdin: -) with the model that is served on 
 Columns that are features are used; an empty cell is a missing value. Writes label, confidence, p_<class>, version.
 exit codes: 0 ok, 1 bad input, 2 usage, 3 no server or an unhealthy one, 4 wrong version, 5 some rows were refused
 """
+EXIT_INCOMPLETE = 1
 COMMANDS = {
     "server": ("edgeloop_node.server.main", SERVER),
     "check": ("edgeloop_node.check", CHECK),
@@ -50,9 +52,17 @@ def _env(name: str, default: str) -> str:
     return os.environ.get(name) or default
 
 
+def _name(text: str) -> str:
+    """A name that the fleet service takes, too: reports under another one would never be acknowledged."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,252}", text):
+        raise argparse.ArgumentTypeError(f"expected letters, digits and . _ : -, at most 253, got {text[:60]!r}")
+    return text
+
+
 def _who(add: argparse.ArgumentParser) -> None:
-    add.add_argument("--node", default=_env("EDGELOOP_NODE", socket.gethostname()), help="[EDGELOOP_NODE, host name]")
-    add.add_argument("--group", default=_env("EDGELOOP_GROUP", "default"), help="[EDGELOOP_GROUP, default]")
+    node, group = _env("EDGELOOP_NODE", socket.gethostname()), _env("EDGELOOP_GROUP", "default")
+    add.add_argument("--node", type=_name, default=node, help="[EDGELOOP_NODE, host name]")
+    add.add_argument("--group", type=_name, default=group, help="[EDGELOOP_GROUP, default]")
 
 
 def _run_dir(add: argparse.ArgumentParser) -> None:
@@ -142,7 +152,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a command; its exit code."""
     options = parser().parse_args(arguments)
     module, _ = COMMANDS[options.command]
-    result: int = import_module(module).command(options)
+    try:
+        result: int = import_module(module).command(options)
+    except ModuleNotFoundError as error:
+        print(f"edgeloop-node {options.command}: needs {error.name}: pip install 'edgeloop[node]'", file=sys.stderr)
+        return EXIT_INCOMPLETE
     return result
 
 

@@ -172,21 +172,26 @@ def _healthy(connection: http.client.HTTPConnection) -> Model:
         raise NoServerError(f"expected a server of edgeloop, got another one: {error!r}") from error
 
 
-def _find(settings: Settings) -> Model:
-    """The first healthy server, one of the wanted version before others."""
-    ways = [_by_url(settings.url, settings.timeout_s)] if settings.url else list(_in_run_dir(settings))
-    why = _TryAgainError("no server")
-    for way in ways:
-        try:
-            model = _healthy(way)
-        except _TryAgainError as error:
-            why = error
-            continue
+def _check(model: Model, settings: Settings) -> Model:
+    try:
         if settings.loop not in ("", model.loop):
             raise NoServerError(f"expected the model {settings.loop}, got {model.loop}")
         if settings.version not in (None, model.version):
             raise WrongVersionError(f"{model.loop}: expected version {settings.version}, got {model.version}")
-        return model
+    except AccessError:
+        model.connection.close()
+        raise
+    return model
+
+
+def _find(settings: Settings) -> Model:
+    """The first healthy server, one of the wanted version before others."""
+    why = _TryAgainError("no server")
+    for way in [_by_url(settings.url, settings.timeout_s)] if settings.url else _in_run_dir(settings):
+        try:
+            return _check(_healthy(way), settings)
+        except _TryAgainError as error:
+            why = error
     raise why
 
 
@@ -252,9 +257,12 @@ def score(rows: Iterable[Features | Item], settings: Settings | None = None) -> 
     items = [row if isinstance(row, Item) else Item(row) for row in rows]
     if not items:
         return []
-    model, answers = open_model(settings), []
-    for start in range(0, len(items), settings.batch):
-        model, batch = score_with(model, items[start : start + settings.batch], settings)
-        answers += batch
-    model.connection.close()
+    model = open_model(settings)
+    answers: list[Scored] = []
+    try:
+        for start in range(0, len(items), settings.batch):
+            model, batch = score_with(model, items[start : start + settings.batch], settings)
+            answers += batch
+    finally:
+        model.connection.close()
     return answers

@@ -96,7 +96,7 @@ def build(image: str = IMAGES["steps"], *, name: str = NAME, loop_text: str | No
                 with dsl.ParallelFor(entry.outputs["Output"], name="each target") as target:
                     common_here = {**common, "target": target}
                     compiled = here(compile_step(**common_here, version=version)).outputs["compiled"]
-                    profiled = here(profile(**common_here, version=version, compiled=compiled)).outputs["profiled"]
+                    profiled = here(profile(**common_here, compiled=compiled)).outputs["profiled"]
                     image_of = here(package(**common_here, version=version, compiled=compiled, profiled=profiled))
                     kubernetes.mount_pvc(image_of, pvc_name=IMAGES_CLAIM, mount_path=IMAGES_PATH)
                 packages = dsl.Collected(image_of.outputs["packaged"])

@@ -153,6 +153,13 @@ def test_after_a_run_the_tests_begin_anew(make):
     assert verdict.window_start_s > 39 * DAY_S
 
 
+def test_after_a_run_old_estimates_do_not_count(make):
+    """Two blocks of low confidence from before the run, and one after it: not yet a fall."""
+    low = _blocks(make, 10, rows=2000, **make.confidence(2000, 0.6))
+    assert _judge(make, low, armed_s=9 * DAY_S)[0].cause is None
+    assert _judge(make, low, armed_s=8 * DAY_S)[0].cause == "performance"
+
+
 def test_a_cause_that_the_loop_does_not_list_asks_for_nothing(make):
     """With retrain.on: [schedule] a fall is told and starts nothing."""
     verdict = _judge(make, _blocks(make, 20, **BAD), loop=make.loop(retrain={"on": ["schedule"]}))[0]

@@ -60,6 +60,14 @@ def test_below_the_margin_most_runs_are_quiet(draw, most):
     assert sum(n < 100 for n in lengths) <= most
 
 
+def test_the_statistic_by_hand():
+    """Two blocks at q = 0.1: error rates 0.2 and 0 give the sums of bets that the formula says; they stay above 0."""
+    first = (1.1 + 1.2 + 1.4 + 1.8) / 4
+    second = ((1 + 1.1) * 0.9 + (1 + 1.2) * 0.8 + (1 + 1.4) * 0.6 + (1 + 1.8) * 0.2) / 4
+    assert bets([0.2, 0.0], 0.1) == pytest.approx([first, second])
+    assert min(bets([0.0] * 50, 0.1)) > 0
+
+
 def test_a_real_fall_is_found_within_days():
     """An error of 11 % against 7 % tolerated is found within 30 blocks in every repetition."""
     lengths = _run_lengths(_binomial(0.11), 0.07, 100.0, repetitions=50, horizon=200)

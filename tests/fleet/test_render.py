@@ -226,8 +226,8 @@ def test_what_cannot_be_updated_is_named_by_its_content() -> None:
 
 def test_names_are_short_and_apart() -> None:
     """The longest names that a loop may have stay within 63 characters, and similar ones do not collide."""
-    loops = [loop_of("l" * 51 + last, {"g" * 51 + "x": {}, "g" * 51 + "y": {}}) for last in "ab"]
-    node = Node(name=".".join(["n" * 60] * 4), labels={"edgeloop.dev/group": "g" * 51 + "x"})
+    loops = [loop_of("l" * 47 + last, {"g" * 47 + "x": {}, "g" * 47 + "y": {}}) for last in "ab"]
+    node = Node(name=".".join(["n" * 60] * 4), labels={"edgeloop.dev/group": "g" * 47 + "x"})
     objects = [item for loop in loops for item in rendered(loop, [node])]
     assert max(len(item["metadata"]["name"]) for item in objects) <= 63
     names = [deployment_name(loop.name, target.nodes.group) for loop in loops for target in loop.targets]

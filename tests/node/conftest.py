@@ -272,7 +272,8 @@ def make_report() -> Callable[..., Report]:
 class Fleet:
     """The fleet service's merge, small: keeps the newest report of each key and acknowledges what it has kept.
 
-    `spoil` turns the answer's bytes into what is sent (None: no answer comes back); `limit_bytes` is checked on every delivery.
+    `spoil` turns the answer's bytes into what is sent (None: no answer comes back); over HTTP `status` other than 200, or
+    `refuses`, refuses a delivery.
     """
 
     def __init__(self) -> None:
@@ -281,6 +282,7 @@ class Fleet:
         self.sizes: list[int] = []
         self.spoil: Callable[[bytes], bytes | None] = lambda answer: answer
         self.status = 200
+        self.refuses: Callable[[Delivery], bool] = lambda delivery: False
         self._lock = threading.Lock()
 
     def take(self, payload: bytes) -> bytes | None:
@@ -323,11 +325,12 @@ class _FleetHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         fleet: Fleet = self.server.fleet  # type: ignore[attr-defined]
         payload = self.rfile.read(int(self.headers["Content-Length"]))
-        answer = fleet.take(payload) if fleet.status == 200 else b'{"error": "no"}'
+        status = 400 if fleet.refuses(loads(Delivery, payload)) else fleet.status
+        answer = fleet.take(payload) if status == 200 else b'{"error": "no"}'
         if answer is None:
             self.close_connection = True
             return
-        self.send_response(fleet.status)
+        self.send_response(status)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)

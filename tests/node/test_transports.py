@@ -133,6 +133,17 @@ def test_https_tells_refused_from_failed(fleet: Any, serve_fleet: Any, status: i
         transport.close()
 
 
+def test_https_reads_the_answer_of_a_partly_taken_delivery(fleet: Any, serve_fleet: Any) -> None:
+    """409 acknowledges what was taken; the rest comes again when its wait is over."""
+    heard: list[bytes] = []
+    fleet.status = 409
+    with serve_fleet(fleet) as port:
+        transport = Https(heard.append, f"http://127.0.0.1:{port}")
+        assert transport.send(delivery()) == "sent"
+        transport.close()
+    assert len(heard) == 1
+
+
 def test_https_gives_up_on_silence() -> None:
     """A server that never answers costs a few seconds, and then a pause."""
     with socket.socket() as silent:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from edgeloop_components.catalog import audit, catalog
 from edgeloop_components.stores import seaweed
 from edgeloop_components.stores.objects import Objects, connect

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from edgeloop_components.ingest.arrow import floats_of
 from edgeloop_components.ingest.named import nearest
 
 if TYPE_CHECKING:
@@ -138,13 +139,11 @@ def _read_parquet(name: str, data: bytes, wanted: Sequence[str]) -> tuple[dict[s
 
 def _arrow_column(column: Any) -> npt.NDArray[np.float64] | list[Any]:
     """Numbers as floats (null: NaN); anything else as Python values. Times come as datetimes, nanoseconds cut off."""
-    import numpy as np
     import pyarrow
     import pyarrow.types as kinds
 
     if kinds.is_integer(column.type) or kinds.is_floating(column.type) or kinds.is_decimal(column.type):
-        floats: npt.NDArray[np.float64] = column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
-        return floats.astype(np.float64)
+        return floats_of(column)
     if kinds.is_timestamp(column.type):
         column = column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
     values: list[Any] = column.to_pylist()

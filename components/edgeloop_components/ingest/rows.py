@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeloop_components.ingest.arrow import floats_of, number_array, text_array, time_array, whole_numbers_of
 from edgeloop_components.ingest.check import CleanRows
 from edgeloop_components.ingest.parts import DataError
+from edgeloop_components.ingest.values import text_of
 from edgeloop_contracts import Column, FeatureReference, Snapshot, loads
 
 if TYPE_CHECKING:
@@ -40,33 +42,22 @@ class Rows:
 
     def numbers(self, name: str) -> npt.NDArray[np.float64]:
         """A number column; NaN is missing."""
-        import numpy as np
-
-        values: npt.NDArray[np.float64] = self.table.column(name).to_numpy().astype(np.float64)
-        return values
+        return floats_of(self.table.column(name))
 
     def texts(self, name: str) -> npt.NDArray[np.object_]:
-        """A category or label column as texts (None: missing); numbers as text."""
+        """A column as texts (None: missing), numbers in one form of text."""
         import numpy as np
-        import pyarrow.compute
 
-        column = self.table.column(name)
-        values: npt.NDArray[np.object_] = pyarrow.compute.cast(column, "string").to_numpy(zero_copy_only=False)
-        return values
+        return np.array([text_of(value) for value in self.table.column(name).to_pylist()], dtype=object)
 
     def codes(self, name: str, categories: Sequence[str]) -> npt.NDArray[np.float64]:
         """Places in `categories`; -1 for a text that is not among them, NaN for a missing one."""
         import numpy as np
-        import pyarrow
-        import pyarrow.compute
 
-        column = self.table.column(name)
-        known = pyarrow.array(list(categories), type=pyarrow.string())
-        texts = pyarrow.compute.cast(column, "string")
-        places = pyarrow.compute.index_in(texts, value_set=known, skip_nulls=True)
-        found = pyarrow.compute.fill_null(places, -1).to_numpy().astype(np.float64)
-        missing: npt.NDArray[np.bool_] = texts.is_null().to_numpy()
-        return np.where(missing, np.nan, found)
+        place: dict[str | None, float] = {text: float(code) for code, text in enumerate(categories)}
+        place[None] = np.nan
+        texts = self.texts(name)
+        return np.fromiter((place.get(text, -1.0) for text in texts), dtype=np.float64, count=len(texts))
 
     def times_s(self) -> npt.NDArray[np.float64] | None:
         """Unix seconds of each row, or None where rows have no time."""
@@ -75,8 +66,7 @@ class Rows:
         name = self.snapshot.time
         if not name:
             return None
-        seconds: npt.NDArray[np.float64] = self.table.column(name).cast("int64").to_numpy() / 1e6
-        return seconds.astype(np.float64)
+        return whole_numbers_of(self.table.column(name)) / 1e6
 
     def nodes(self) -> npt.NDArray[np.int64]:
         """A number for each row that is the same for rows of the same node; zeros where rows have no node."""
@@ -85,9 +75,8 @@ class Rows:
         name = self.snapshot.node
         if not name:
             return np.zeros(len(self), dtype=np.int64)
-        column = self.table.column(name).combine_chunks().dictionary_encode()
-        codes: npt.NDArray[np.int64] = column.indices.to_numpy().astype(np.int64)
-        return codes
+        _, codes = np.unique(self.texts(name).astype(str), return_inverse=True)
+        return codes.astype(np.int64)
 
 
 def encode(rows: Rows, features: Sequence[Column | FeatureReference]) -> npt.NDArray[np.float64]:
@@ -111,7 +100,7 @@ def read_rows(folder: Path) -> Rows:
 
     try:
         snapshot = loads(Snapshot, (folder / SNAPSHOT).read_bytes())
-        table = pyarrow.parquet.read_table(folder / ROWS)
+        table = pyarrow.parquet.ParquetFile(folder / ROWS).read()
     except OSError as error:
         raise DataError(f"{folder}: expected a snapshot ({SNAPSHOT} and {ROWS}): {error}") from error
     if table.num_rows != snapshot.rows:
@@ -126,12 +115,8 @@ def write_rows(path: Path, time_name: str, clean: CleanRows) -> None:
 
     arrays: dict[str, Any] = {}
     if clean.time_us is not None:
-        arrays[time_name] = pyarrow.array(clean.time_us).cast(pyarrow.timestamp("us", "UTC"))
+        arrays[time_name] = time_array(clean.time_us)
     for column in clean.columns:
-        if column.kind == "number":
-            arrays[column.name] = pyarrow.array(column.values)
-        else:
-            codes = pyarrow.array(column.values, mask=column.missing)
-            texts = pyarrow.array(list(column.categories), type=pyarrow.string())
-            arrays[column.name] = pyarrow.DictionaryArray.from_arrays(codes, texts).cast(pyarrow.string())
+        number = column.kind == "number"
+        arrays[column.name] = number_array(column.values) if number else text_array(column.values, column.categories)
     pyarrow.parquet.write_table(pyarrow.table(arrays), path, compression="zstd")

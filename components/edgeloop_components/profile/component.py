@@ -12,7 +12,6 @@ def profile(
     loop: str,
     run_key: str,
     target: str,
-    version: dsl.Input[dsl.Model],
     compiled: dsl.Input[dsl.Artifact],
     profiled: dsl.Output[dsl.Artifact],
     cost: dsl.Output[dsl.Metrics],
@@ -23,7 +22,6 @@ def profile(
         loop: The Loop document, JSON text.
         run_key: Name of the run.
         target: Name of the target.
-        version: Folder of the version.
         compiled: Folder of the compiled model.
 
     Returns:
@@ -35,6 +33,6 @@ def profile(
     with running("profile", loop, run_key, target) as step:
         from edgeloop_components.wrapping import measure
 
-        found = measure(step, version.path, compiled.path, profiled.path)
+        found = measure(step, compiled.path, profiled.path)
         for name in ("latency_p50_ms", "latency_p99_ms", "memory_peak_mib", "load_ms"):
             cost.log_metric(name, getattr(found, name))

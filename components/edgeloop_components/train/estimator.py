@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.ingest.named import NameProblem, nearest, thing_named
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     Matrix = npt.NDArray[np.float32]
     Texts = npt.NDArray[np.object_]
 
-__all__ = ["as_input", "fit_model", "needs_names"]
+__all__ = ["as_input", "fit_model", "needs_names", "one_thread"]
 
 TREES = ("sklearn.ensemble.", "sklearn.tree.")  # thresholds do not care for scale, and scaling would round them
 KNOWS_MISSING = "HistGradientBoostingClassifier"
@@ -43,12 +44,23 @@ def fit_model(train: Train, features: Sequence[FeatureReference], matrix: Matrix
     if train.entrypoint:
         return _from_entrypoint(train, features, matrix, labels)
     model = _pipeline(_named(train), features)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), one_thread():
         warnings.filterwarnings("ignore", category=FutureWarning)
         try:
             return model.fit(matrix, labels.astype(str))
         except (ValueError, TypeError) as error:  # scikit-learn checks parameters at fit
             raise TrainError(f"train: {train.estimator} cannot be fitted: {str(error)[:500]}") from error
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Keeps native thread pools at one thread: sums then come out alike on every machine, and a busy machine does not stall.
+
+    OpenMP threads that wait for one that has no core can cost twenty times the work itself.
+    """
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(limits=1)
+    return limits
 
 
 def _named(train: Train) -> Any:
@@ -145,7 +157,9 @@ def _from_entrypoint(train: Train, features: Sequence[FeatureReference], matrix:
     except NameProblem as problem:
         raise TrainError(str(problem)) from problem
     names = [feature.name for feature in features]
-    model = function(pd.DataFrame(matrix, columns=names), pd.Series(labels.astype(str), name="label"), **train.params)
+    frame, series = pd.DataFrame(matrix, columns=names), pd.Series(labels.astype(str), name="label")
+    with one_thread():
+        model = function(frame, series, **train.params)
     if not hasattr(model, "predict_proba"):
         kind = type(model).__name__
         raise TrainError(f"train.entrypoint: expected {train.entrypoint} to give a classifier with predict_proba, got {kind}")
@@ -182,8 +196,3 @@ def _by_name(columns: Any) -> bool:
 def _parts(model: Any) -> list[Any]:
     steps = getattr(model, "steps", None) or getattr(model, "transformer_list", None) or []
     return [step for _, step in steps]
-
-
-def parameters_of(train: Train) -> Mapping[str, Any]:
-    """What decides a training beside data and code, as JSON values."""
-    return {"estimator": train.estimator, "entrypoint": train.entrypoint, "params": train.params, "seed": train.seed}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.train.calibration import Temperature, tempered
-from edgeloop_components.train.estimator import as_input
+from edgeloop_components.train.estimator import as_input, one_thread
 from edgeloop_components.train.problem import TrainError
 from edgeloop_contracts import FeatureReference
 
@@ -66,7 +66,8 @@ def compare_with_estimator(
     """The finished graph against the estimator with the same calibration, on `rows`. TrainError shows the worst row."""
     import numpy as np
 
-    expected = tempered(estimator.predict_proba(as_input(estimator, features, rows)), temperature)
+    with one_thread():
+        expected = tempered(estimator.predict_proba(as_input(estimator, features, rows)), temperature)
     labels, got = score(rows)
     difference = np.abs(expected - got).max(axis=1)
     worst = int(np.nan_to_num(difference, nan=np.inf).argmax())

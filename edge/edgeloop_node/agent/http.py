@@ -19,6 +19,7 @@ from edgeloop_node.log import log
 __all__ = ["MAX_BODY_BYTES", "serve"]
 
 MAX_BODY_BYTES = 1024 * 1024
+MAX_DISCARDED_BYTES = 16 * 1024 * 1024
 TIMEOUT_S = 30.0
 CONNECTIONS = 32
 
@@ -111,8 +112,15 @@ class _Handler(BaseHTTPRequestHandler):
             raise BadRequestError("body: expected a Content-Length and no transfer encoding", 411)
         if len(length) > 9 or int(length) > MAX_BODY_BYTES:
             self.close_connection = True
+            self._discard(int(length[:9]))
             raise BadRequestError(f"body: expected at most {MAX_BODY_BYTES} bytes, got {length[:20]}", 413)
         return self.rfile.read(int(length))
+
+    def _discard(self, length: int) -> None:
+        """Reads what is too large, within reason, so that the client gets to see the answer."""
+        left = min(length, MAX_DISCARDED_BYTES)
+        while left > 0 and (part := self.rfile.read(min(left, 1 << 16))):
+            left -= len(part)
 
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)

@@ -18,6 +18,7 @@ __all__ = ["Https"]
 TIMEOUT_S = 5.0
 LONGEST_WAIT_S = 30.0
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
+SOME_TAKEN = 409  # the body acknowledges what was taken; the rest is not wrong, but cannot be taken yet
 TROUBLE = "the fleet service cannot be reached"
 REFUSED = "the fleet service refuses a delivery"
 
@@ -52,10 +53,12 @@ class Https:
             return self._failed(f"status {status}: {body[:200]!r}")
         self._failures = 0
         self._changes.well(TROUBLE)
-        if status != 200:
+        if status == 200:
+            self._changes.well(REFUSED)
+        else:
             self._changes.trouble(REFUSED, f"status {status}: {body[:300]!r}", url=self._url)
+        if status not in (200, SOME_TAKEN):
             return "refused"
-        self._changes.well(REFUSED)
         self._heard(body)
         return "sent"
 

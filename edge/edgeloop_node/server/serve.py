@@ -37,6 +37,7 @@ DRAIN_LIMIT_S = 15.0
 BACKLOG = 1024
 MAX_CONNECTIONS = 512
 SWEEP_S = 1.0
+CLOSE = [(b"connection", b"close")]
 LOOPS = ("uvloop", "asyncio")
 PARSERS = ("httptools", "h11")
 
@@ -174,7 +175,7 @@ async def _take_queued(door: _Door, listener: socket.socket) -> None:
 
 
 async def _drain(door: _Door, listener: socket.socket) -> None:
-    door.state.default_headers = [(b"connection", b"close")]
+    door.state.default_headers = CLOSE
     if door.server is not None:
         door.server.close()
     await _take_queued(door, listener)
@@ -204,6 +205,7 @@ async def _serve(service: Service, listener: socket.socket, entry: Entry, parser
     await stop.wait()
     log("info", "stopping: draining connections", connections=len(public.state.connections))
     service.ready = False
+    private.state.default_headers = CLOSE
     house.cancel()
     await _drain(public, last)
     if private.server is not None:

@@ -91,7 +91,7 @@ def commission(world: World) -> None:
     answer = world.fleet.post("/v1/runs", to_json(request))
     if not answer["started"]:
         raise DemoError(f"the first run was not started: {answer['why']}")
-    settle(world)
+    settle(world, soaking=True)
     _must_serve(world)
     world.fleet.post("/v1/loops", to_json(loop))
 
@@ -103,13 +103,16 @@ def _must_serve(world: World) -> None:
         raise DemoError(f"the first version does not serve: {state}; see {world.platform.home / 'runs'}")
 
 
-def settle(world: World) -> None:
-    """Ticks until no run is active and no wave is being deployed: then the stream may go on. DemoError after a time limit."""
+def settle(world: World, *, soaking: bool = False) -> None:
+    """Ticks until no run is active and no wave is being deployed: then the stream may go on. DemoError after a time limit.
+
+    With `soaking` it waits for waves that soak, too: where no row has to come for that.
+    """
     began_s = time.monotonic()
     while True:
         state = world.fleet.post("/v1/tick")
         world.show_events()
-        during = _work(world, state)
+        during = _work(world, state, soaking=soaking)
         if during is None:
             break
         if time.monotonic() - began_s > WORK_LIMIT_S:
@@ -119,14 +122,14 @@ def settle(world: World) -> None:
     world.waited_s += time.monotonic() - began_s
 
 
-def _work(world: World, state: Mapping[str, Any]) -> chaos.Moment | None:
+def _work(world: World, state: Mapping[str, Any], *, soaking: bool) -> chaos.Moment | None:
     """What the stream has to wait for."""
     if state["active_runs"]:
         return "run"
     states = {rollout["state"] for rollout in state["rollouts"]}
     if states & {"waiting", "rolling_back"}:
         return "rollout"
-    return "rollout" if "running" in states and _is_deploying(world) else None
+    return "rollout" if "running" in states and (soaking or _is_deploying(world)) else None
 
 
 def _is_deploying(world: World) -> bool:

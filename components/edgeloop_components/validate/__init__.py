@@ -1,0 +1,1 @@
+"""Judges a trained model on rows that it never saw, and against the model that serves."""
