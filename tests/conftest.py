@@ -141,6 +141,10 @@ class StandIn:
                 continue
         return found
 
+    def shown(self) -> bool:
+        """Whether the status is this process's own, and not what an earlier one left."""
+        return [item["status"]["process"] for item in self.status("standin-*")] == [self.process.pid]
+
     def until(self, true: Callable[[], Any], timeout_s: float = 20.0) -> Any:
         """Waits until `true` gives something true, and gives it; AssertionError with the log otherwise."""
         end = time.monotonic() + timeout_s

@@ -68,12 +68,19 @@ def _version(folder: str) -> ModelVersion:
     return loads(ModelVersion, Path(folder, "version.json").read_bytes())
 
 
+def _actor(version: ModelVersion) -> str:
+    return version.started_by or "edgeloop"
+
+
 def take_in(step: Step, out: str, *, now_s: float) -> Snapshot:
-    """Makes the snapshot, of rows up to `now_s` (0: all rows)."""
+    """Records that the run has begun, and makes the snapshot, of rows up to `now_s` (0: all rows)."""
+    from edgeloop_components.catalog import catalog
     from edgeloop_components.ingest.core import ingest
     from edgeloop_components.stores.objects import connect
 
-    made = ingest(step.loop, Path(out), objects=connect(), now_s=now_s or None)
+    objects = connect()
+    catalog.record_run(objects, step.loop.name, step.run_key, {"state": "running", "at_s": now_or(now_s)})
+    made = ingest(step.loop, Path(out), objects=objects, now_s=now_s or None)
     step.note(rows=made.rows, duplicates=made.duplicates, quarantined=sum(made.quarantined.values()))
     return made
 
@@ -133,7 +140,8 @@ def compile_and_compare(step: Step, version: str, out: str) -> ParityResult:
     """Compiles the version for the step's target."""
     from edgeloop_components.compile.core import compile_model
 
-    parity = compile_model(step.loop, _target(step), Path(version), Path(out)).parity
+    parity = compile_model(step.loop, _target(step), Path(version), Path(out, "model")).parity
+    _write(out, "parity.json", dumps(parity, indent=1))
     step.note(difference=parity.max_abs_difference)
     return parity
 
@@ -142,7 +150,8 @@ def measure(step: Step, compiled: str, out: str) -> ResourceProfile:
     """Measures the compiled model and derives its resources."""
     from edgeloop_components.profile.core import profile
 
-    found = profile(step.loop, _target(step), Path(compiled, "model"), Path(out))
+    found = profile(step.loop, _target(step), Path(compiled, "model"))
+    _write(out, "profile.json", dumps(found, indent=1))
     step.note(latency_p99_ms=found.latency_p99_ms, memory_peak_mib=found.memory_peak_mib)
     return found
 
@@ -216,16 +225,17 @@ def pack(step: Step, version: str, compiled: str, profiled: str, out: str) -> Pa
     images = os.environ.get("EDGELOOP_IMAGES")
     if not images:
         raise ValueError("where images are kept: expected a folder in EDGELOOP_IMAGES, found nothing")
+    new = _version(version)
     made = package(
         step.loop,
-        _version(version),
+        new,
         _target(step),
         Path(compiled, "model"),
         Path(images),
         parity=loads(ParityResult, Path(compiled, "parity.json").read_bytes()),
         profile=loads(ResourceProfile, Path(profiled, "profile.json").read_bytes()),
     )
-    catalog.put_package(connect(), made, at_s=_version(version).created_s)
+    catalog.put_package(connect(), made, actor=_actor(new), at_s=new.created_s)
     _write(out, "package.json", dumps(made, indent=1))
     step.note(image=f"{made.repository}@{made.digest}", size_bytes=made.size_bytes)
     return made
@@ -252,15 +262,15 @@ def roll_out(step: Step, version: str, packages: Sequence[str], out: str, *, evi
     text = dumps(wanted, indent=1)
     objects.put(f"catalog/{name}/rollouts/{new.number:06d}.json", text.encode())
     _write(out, "rollout.json", text)
-    catalog.set_alias(objects, name, CANDIDATE, new.number, actor=new.started_by or "edgeloop", why=new.cause)
+    catalog.set_alias(objects, name, CANDIDATE, new.number, actor=_actor(new), why=new.cause, at_s=new.created_s)
     reference = loads(Reference, Path(version, "reference.json").read_bytes())
     told = tell_fleet(os.environ.get("EDGELOOP_FLEET_URL", ""), step.loop, wanted, new, reference)
     step.note(told=told.why)
     return told
 
 
-def record(step: Step, *, cause: str, started_by: str, state: str, message: str) -> dict[str, Any]:
-    """Records in the catalog how the run ended. `state` is KFP's: SUCCEEDED, FAILED, CANCELLED."""
+def record(step: Step, facts: dict[str, str], *, state: str, message: str, now_s: float) -> None:
+    """Records in the catalog how the run ended, with `facts` about it. `state` is KFP's: SUCCEEDED, FAILED, CANCELLED."""
     from edgeloop_components.catalog import catalog
     from edgeloop_components.stores.objects import connect
 
@@ -271,14 +281,14 @@ def record(step: Step, *, cause: str, started_by: str, state: str, message: str)
     whys = [f"step {n['step']} {n['target']}".strip() + f": {n['error']} (log: {n['log']})" for n in notes]
     missed = [f"{g.gate}: expected {g.expected}, got {g.got}" for g in made.gates if not g.passed] if made else []
     document = {
+        **facts,
+        "at_s": now_or(now_s),
         "state": "failed" if failed else "rejected" if missed else "succeeded",
         "version": made.number if made else None,
-        "cause": cause,
-        "started_by": started_by,
         "reason": "; ".join((whys or [message]) if failed else missed),
     }
     step.note(outcome=document["state"])
-    return catalog.record_run(objects, name, step.run_key, document, actor=started_by or "edgeloop", why=cause)
+    catalog.record_run(objects, name, step.run_key, document, actor=facts["started_by"] or "edgeloop")
 
 
 def _write(folder: str, name: str, text: str) -> None:

@@ -59,10 +59,9 @@ def _name(text: str) -> str:
     return text
 
 
-def _who(add: argparse.ArgumentParser) -> None:
-    node, group = _env("EDGELOOP_NODE", socket.gethostname()), _env("EDGELOOP_GROUP", "default")
+def _node(add: argparse.ArgumentParser) -> None:
+    node = _env("EDGELOOP_NODE", socket.gethostname())
     add.add_argument("--node", type=_name, default=node, help="[EDGELOOP_NODE, host name]")
-    add.add_argument("--group", type=_name, default=group, help="[EDGELOOP_GROUP, default]")
 
 
 def _run_dir(add: argparse.ArgumentParser) -> None:
@@ -78,8 +77,10 @@ def _server(add: argparse.ArgumentParser) -> None:
     add.add_argument("--port", type=int, default=8080, help="0: any free one [8080]")
     add.add_argument("--runtime", default=_env("EDGELOOP_RUNTIME", "onnxruntime"), help="[onnxruntime]")
     add.add_argument("--image", default=_env("EDGELOOP_IMAGE", ""), help="digest of the image [EDGELOOP_IMAGE]")
+    group = _env("EDGELOOP_GROUP", "default")
+    add.add_argument("--group", type=_name, default=group, help="node group [EDGELOOP_GROUP, default]")
     _run_dir(add)
-    _who(add)
+    _node(add)
 
 
 def _check(add: argparse.ArgumentParser) -> None:
@@ -92,7 +93,9 @@ def _check(add: argparse.ArgumentParser) -> None:
 def _agent(add: argparse.ArgumentParser) -> None:
     _run_dir(add)
     add.add_argument("--spool", required=True, metavar="FILE", help="SQLite file that keeps what is not delivered yet")
-    _who(add)
+    _node(add)
+    group = os.environ.get("EDGELOOP_GROUP") or None
+    add.add_argument("--group", type=_name, default=group, help="[EDGELOOP_GROUP, else what the servers here say]")
     transport = add.add_mutually_exclusive_group(required=True)
     transport.add_argument("--mqtt", metavar="HOST:PORT", help="broker of this node")
     transport.add_argument("--https", metavar="URL", help="the fleet service; http:// for tests")

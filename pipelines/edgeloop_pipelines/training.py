@@ -75,7 +75,7 @@ def build(image: str = IMAGES["steps"], *, name: str = NAME, loop_text: str | No
         now_s: float = 0.0,
     ) -> None:
         common = {"loop": loop, "run_key": run_key}
-        told = here(outcome(**common, cause=cause, started_by=started_by))
+        told = here(outcome(**common, cause=cause, started_by=started_by, now_s=now_s))
         with dsl.ExitHandler(told, name="run"):
             rows = here(ingest(**common, now_s=now_s)).outputs["snapshot"]
             model = here(train(**common, snapshot=rows)).outputs["trained"]

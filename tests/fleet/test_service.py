@@ -154,6 +154,12 @@ def _bad_canary(world, make):
     world.heartbeat(2)
     world.fleet.tick()
     start = int(world.fleet.clock.now_s() // DAY_S + 1)
+    settled = rollouts.current(world.fleet.store, "demo").rollout.waves[0].settled_s
+    lucky = make.counts(4000, labelled=4000, correct=4000)  # before it settled: no evidence of this wave
+    early = make.report("n1", int(settled) - HOUR_S, counts=lucky, version=2)
+    world.fleet.take(make.delivery("n1", early, version=2))
+    odd = make.counts(4000, labelled=4000, correct=800)  # the old version on the canary itself: not the rest
+    world.fleet.take(make.delivery("n1", make.report("n1", start * DAY_S, counts=odd), version=2))
     mine = make.counts(400, labelled=400, correct=200)
     rest = make.counts(400, labelled=400, correct=380)
     world.fleet.take(make.delivery("n1", make.report("n1", start * DAY_S, counts=mine, version=2), version=2))

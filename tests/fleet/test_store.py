@@ -32,7 +32,7 @@ def test_a_later_sequence_replaces_an_earlier_one_never_the_other_way_round(stor
     """Out of order and twice, the highest sequence of a key stays."""
     first = make.report(sequence=1, counts=make.counts(5))
     second = make.report(sequence=2, counts=make.counts(8, labelled=3, correct=2))
-    for reports in ([second], [first], [first, second, first], []):
+    for reports in ([second, first], [first], [first, second, first], []):
         store.take(make.delivery("n1", *reports), reports, wall_s=0.0)
         assert _sums(store) == {(1, "n1"): (8, 3, 2)}
 

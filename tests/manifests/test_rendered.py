@@ -23,7 +23,7 @@ LOOPS: dict[str, tuple[dict[str, dict[str, str]], int, Settings]] = {  # groups 
         Settings(namespace="ml", registry="registry.example:5000/edge", server_port=9000),
     ),
     "no-nodes-yet": ({"lines": {}}, 0, Settings(transport="https", fleet_url="https://fleet.example")),
-    "l" * 52: ({"g" * 52: {}}, 2, Settings(namespace="n" * 20)),
+    "l" * 48: ({"g" * 48: {}}, 2, Settings(namespace="n" * 20)),
 }
 
 

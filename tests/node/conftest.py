@@ -193,7 +193,7 @@ class Node:
 
     def agent(self, *arguments: str) -> Process:
         """An agent that is ready; it polls fast. Give it a transport."""
-        where = ("--run-dir", self.run_dir, "--spool", self.spool, "--port", "0", "--node", "n1", "--group", "g1")
+        where = ("--run-dir", self.run_dir, "--spool", self.spool, "--port", "0", "--node", "n1")
         pace = ("--poll-s", "0.05", "--publish-s", "0.05", "--heartbeat-s", "0.5", "--retry-s", "0.3")
         process = self.start("agent", *where, *pace, *arguments)
         process.extra = process.wait_for("agent ready")

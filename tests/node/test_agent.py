@@ -47,6 +47,8 @@ def test_counts_and_labels_reach_the_fleet(
         (loaded,) = fleet.deliveries[-1].loaded
         assert (loaded.loop, loaded.version, loaded.image, loaded.ready) == ("pump", 1, "sha256:abc", True)
         assert max(fleet.sizes) <= 16 * 1024
+        assert fleet.deliveries[-1].group == "g1"
+        assert {r.group for r in fleet.reports.values()} == {"g1"}
         seen = len(fleet.deliveries)
         eventually(lambda: len(fleet.deliveries) >= seen + 2)
         assert all(not d.reports for d in fleet.deliveries[seen:])

@@ -93,6 +93,7 @@ def test_a_node_pulls_only_what_it_has_not(
     layout.verify(cluster.folder / "nodes" / "n1" / "images", digest)
     standin.stop()
     standin = start_standin()
+    standin.until(standin.shown)
     standin.until(lambda: cluster.settled(digest))
     assert pulled() == [size, size], "a restart neither pulls again nor forgets what was pulled"
 
@@ -168,7 +169,7 @@ def test_no_process_outlives_the_stand_in(
     digest = tiny_image("one")
     for number in (signal.SIGKILL, signal.SIGTERM):
         standin = start_standin()
-        standin.until(lambda: [s["status"]["process"] for s in standin.status("standin-*")] == [standin.process.pid])
+        standin.until(standin.shown)
         cluster.apply(digest)
         standin.until(lambda: cluster.settled(digest))
         pids = [int(item["metadata"]["annotations"]["edgeloop.dev/process"]) for item in standin.status("pod-*")]

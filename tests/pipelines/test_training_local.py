@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,7 @@ def loop(tmp_path: Path) -> Loop:
     document = {
         "apiVersion": "edgeloop.dev/v1alpha1",
         "kind": "Loop",
-        "metadata": {"name": f"turbine-{abs(hash(str(tmp_path))) % 10**6}", "owner": "tests"},
+        "metadata": {"name": f"turbine-{zlib.crc32(tmp_path.name.encode())}", "owner": "tests"},
         "data": {"source": "rows.csv", "time": "time", "node": "node", "label": "state", "features": ["x", "y"]},
         "train": {"estimator": "sklearn.linear_model.LogisticRegression"},
         "validate": {"require": {"accuracy": ">= 0.8"}},
@@ -135,6 +136,33 @@ def test_a_run_that_fails_before_the_entry_leaves_no_version(loop: Loop, objects
     assert (record["state"], record["version"]) == ("failed", None)
     assert "NoSuchThing" in record["reason"]
     assert result["log"] in record["reason"]
+
+
+def test_a_run_that_fails_after_the_entry_rolls_nothing_out(loop: Loop, objects: Objects, tmp_path: Path) -> None:
+    """One target's budget is broken: the run has failed and says so; the version stands, but is no candidate."""
+    gate, cab = loop.targets
+    tight = replace(loop, targets=(gate, replace(cab, budget=replace(cab.budget, memory_mib=1.0))))
+    result = execute(tmp_path / "home", ask(tight), tight)
+    assert (result["state"], result["version"]) == ("failed", 1)
+    assert "step profile/cab" in result["error"]
+    assert "memory_mib" in result["error"]
+    assert "rollout" not in result["seconds"]
+    assert {p.target for p in catalog.packages(objects, loop.name, 1)} <= {"gate"}
+    assert catalog.alias(objects, loop.name, "candidate") is None
+    record = catalog.run(objects, loop.name, ask(loop).key)
+    assert record is not None
+    assert (record["state"], record["version"]) == ("failed", 1)
+    assert "profile cab" in record["reason"]
+
+
+def test_a_model_that_is_no_better_than_the_champion_is_rejected(loop: Loop, objects: Objects, tmp_path: Path) -> None:
+    """The same data give the same model; compared with itself as the champion it is not better, and is rejected."""
+    first = execute(tmp_path / "home", ask(loop, "one"), loop)
+    catalog.set_alias(objects, loop.name, "champion", first["version"])
+    second = execute(tmp_path / "home", ask(loop, "two"), loop)
+    assert (first["state"], second["state"]) == ("succeeded", "rejected"), second["error"]
+    assert [gate["gate"] for gate in second["gates"] if not gate["passed"]] == ["champion"]
+    assert catalog.version(objects, loop.name, 2).champion == 1
 
 
 def test_a_killed_run_goes_on_under_its_key(loop: Loop, objects: Objects, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from edgeloop_contracts import RunRequest
 from edgeloop_contracts.loop import Retrain
+from edgeloop_pipelines.local.runfolder import RunFolder, RunKeyError
 from edgeloop_pipelines.triggers.policy import MOST_BACKOFF_S, Past, backoff_s, decide
 from edgeloop_pipelines.triggers.schedule import CronError, due, parse
 
@@ -59,6 +61,14 @@ def test_each_rule_refuses_with_its_reason(history: list[Past], cause: str, said
 def test_a_schedule_allows_its_own_cause() -> None:
     """A loop with a cron rule may be started by it, though `on` does not name the schedule."""
     assert decide(ask("schedule"), [], Retrain(on=(), schedule="0 3 * * 0"), NOW).started
+
+
+@pytest.mark.parametrize("key", ["", "../../etc", "a/b", "a b", ".hidden", "x" * 81])
+def test_a_key_that_is_no_plain_name_is_refused(key: str) -> None:
+    """A key becomes a folder and a part of object names, and it may come over the network."""
+    assert "a run key is" in decide(ask("manual", key), [], RETRAIN, NOW).why
+    with pytest.raises(RunKeyError):
+        RunFolder(Path("home"), key)
 
 
 @given(st.integers(0, 60), st.floats(0, 1e6))

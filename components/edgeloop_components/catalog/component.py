@@ -47,7 +47,9 @@ def register(
 
 
 @dsl.component(base_image=IMAGES["steps"], install_kfp_package=False)
-def outcome(loop: str, run_key: str, cause: str, started_by: str, status: dsl.PipelineTaskFinalStatus) -> None:
+def outcome(
+    *, loop: str, run_key: str, cause: str, started_by: str, now_s: float, status: dsl.PipelineTaskFinalStatus
+) -> None:
     """Records in the catalog how the run ended: succeeded, rejected or failed, its version, the reason.
 
     Args:
@@ -55,6 +57,7 @@ def outcome(loop: str, run_key: str, cause: str, started_by: str, status: dsl.Pi
         run_key: Name of the run.
         cause: Why the run was started.
         started_by: Who or what started it.
+        now_s: The record's time, Unix seconds; 0: the time on the wall.
         status: How the pipeline ended.
     """
     from edgeloop_components.steps import running
@@ -62,4 +65,5 @@ def outcome(loop: str, run_key: str, cause: str, started_by: str, status: dsl.Pi
     with running("outcome", loop, run_key) as step:
         from edgeloop_components.wrapping import record
 
-        record(step, cause=cause, started_by=started_by, state=status.state, message=status.error_message or "")
+        facts = {"cause": cause, "started_by": started_by}
+        record(step, facts, state=status.state, message=status.error_message or "", now_s=now_s)

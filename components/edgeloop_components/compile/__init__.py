@@ -1,1 +1,1 @@
-"""The compile step: a version becomes what a target's runtime loads, and is proven equal to the reference."""
+"""A version's ONNX model into what one target's runtime loads, proven against the reference."""

@@ -198,7 +198,9 @@ def _bad_rows(
         number = int(np.searchsorted(starts, place, side="right")) - 1
         part = parts[number]
         text = ", ".join(f"{name}={values[place]}" for name, values in raw.items())
-        found.append(BadRow(part.name, part.lines[place - int(starts[number])], faults.names[faults.code[place]], text[:500]))
+        found.append(
+            BadRow(part.name, part.lines[place - int(starts[number])], faults.names[faults.code[place]], text[:500])
+        )
     return found
 
 

@@ -61,7 +61,6 @@ class Rows:
 
     def times_s(self) -> npt.NDArray[np.float64] | None:
         """Unix seconds of each row, or None where rows have no time."""
-        import numpy as np
 
         name = self.snapshot.time
         if not name:

@@ -56,9 +56,7 @@ def _files(source: Path) -> list[tuple[str, Path]]:
     return files
 
 
-def _from_s3(
-    source: str, wanted: Sequence[str], objects: Objects | None, connect: Connect | None
-) -> Iterator[RawPart]:
+def _from_s3(source: str, wanted: Sequence[str], objects: Objects | None, connect: Connect | None) -> Iterator[RawPart]:
     from concurrent.futures import ThreadPoolExecutor
 
     bucket, _, prefix = source.removeprefix("s3://").partition("/")

@@ -1,1 +1,1 @@
-"""The profile step: what a compiled model costs, measured before it is packed."""
+"""What a compiled model costs, measured, and the resources derived from that."""

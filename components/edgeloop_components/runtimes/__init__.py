@@ -72,7 +72,9 @@ def runtime_for(target: Target) -> Runtime:
     runtime = RUNTIMES.get(target.runtime)
     if runtime is None:
         known = ", ".join(sorted(RUNTIMES))
-        raise RuntimeRefused(f"target {target.name}: expected a runtime of this edgeloop ({known}), got {target.runtime}")
+        raise RuntimeRefused(
+            f"target {target.name}: expected a runtime of this edgeloop ({known}), got {target.runtime}"
+        )
     if target.platform not in runtime.platforms:
         raise RuntimeRefused(
             f"target {target.name}: {runtime.name} runs on {', '.join(runtime.platforms)}, not on {target.platform}"

@@ -72,9 +72,9 @@ def load(folder: Path) -> Score:
 
 def compile_model(model: Path, out: Path) -> None:
     """Checks the graph with onnx and onnxruntime and copies it. ModelError."""
-    from edgeloop_components.runtimes.describe import read_model
-
     import onnx
+
+    from edgeloop_components.runtimes.describe import read_model
 
     try:
         onnx.checker.check_model(read_model(model))

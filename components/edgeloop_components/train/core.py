@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    Matrix = npt.NDArray[np.float32]
+
 __all__ = ["TrainError", "Trained", "train"]
 
 MOST_CLASSES = 50  # of a label that is a number; more of them are a measurement
@@ -65,7 +67,7 @@ class _Data:
     rows: Rows
     features: Sequence[FeatureReference]  # without counts yet
     values: npt.NDArray[np.float64]
-    matrix: npt.NDArray[np.float32]
+    matrix: Matrix
     labels: npt.NDArray[np.object_]
     split: Split
 
@@ -81,11 +83,25 @@ def train(loop: Loop, snapshot_dir: Path, out: Path) -> Trained:
     model = finished(raw, temperature, len(data.features), _metadata(loop, raw, data.features, temperature))
     with filling(out) as folder:
         (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
-        reference = reference_of(loop, data, raw.classes, load(folder))
-        proof = _prove(loop, folder, model, estimator, data, reference, temperature)
+        score = load(folder)
+        reference = reference_of(loop, data, raw.classes, score)
         write_document(folder / "reference.json", reference)
+        golden, probes = _probes(loop, model, data, reference)
+        check_sound(probes, score(probes)[1], [feature.name for feature in data.features])
+        _write_json(folder / "golden.json", golden_document(golden, score))
         _write_json(folder / "split.json", {"seed": loop.train.seed, **data.split.to_json()})
-        trained = _result(out, folder, data, reference, temperature, proof, time.perf_counter() - started_s)
+        proof = compare_with_estimator(estimator, data.features, probes, score, temperature) if estimator else None
+        trained = Trained(
+            folder=out,
+            reference=reference,
+            temperature=temperature.degrees,
+            proof=proof,
+            rows_fit=len(data.split.fit),
+            rows_calibration=len(data.split.calibration),
+            rows_holdout=len(data.split.holdout),
+            onnx_size_bytes=(folder / "model.onnx").stat().st_size,
+            seconds=time.perf_counter() - started_s,
+        )
         _write_json(folder / "training.json", _report(loop, trained, fitted_s - started_s))
     return trained
 
@@ -119,7 +135,9 @@ def _fitted(loop: Loop, rows: Rows) -> tuple[RawModel, Any, _Data]:
     if loop.train.onnx:
         raw = read_ready(Path(loop.train.onnx), loop.data.features, np.unique(rows.texts(loop.data.label)).tolist())
         own = categories_in(raw.model)
-        features = [FeatureReference(name=f.name, kind=f.kind, categories=own.get(f.name, f.categories)) for f in features]
+        features = [
+            FeatureReference(name=f.name, kind=f.kind, categories=own.get(f.name, f.categories)) for f in features
+        ]
         return raw, None, _data(loop, rows, features)
     from edgeloop_components.train.estimator import fit_model
     from edgeloop_components.train.export import to_raw
@@ -139,7 +157,9 @@ def _temperature(raw: RawModel, data: _Data) -> Temperature:
     rows = data.matrix[data.split.calibration]
     (probabilities,) = session(probabilities_of(raw).SerializeToString()).run(["probabilities"], {"X": rows})
     if probabilities.shape[1:] != (len(raw.classes),):
-        raise TrainError(f"the model gives {probabilities.shape[1:]} numbers a row, expected {len(raw.classes)} classes")
+        raise TrainError(
+            f"the model gives {probabilities.shape[1:]} numbers a row, expected {len(raw.classes)} classes"
+        )
     check_sound(rows, probabilities, [f.name for f in data.features], exact=False)
     place = {name: code for code, name in enumerate(raw.classes)}
     labels = np.array([place.get(label, -1) for label in data.labels[data.split.calibration]], dtype=np.int64)
@@ -158,52 +178,17 @@ def _metadata(
     }
 
 
-def _prove(
-    loop: Loop,
-    folder: Path,
-    model: Any,
-    estimator: Any,
-    data: _Data,
-    reference: Reference,
-    temperature: Temperature,
-) -> Proof | None:
-    """Writes golden.json and compares the graph with the estimator. TrainError."""
+def _probes(loop: Loop, model: Any, data: _Data, reference: Reference) -> tuple[Matrix, Matrix]:
+    """The golden rows, and all rows that the proof looks at: those, held-out ones, and more exact thresholds."""
     import numpy as np
 
-    score = load(folder)
     named = loop.train.estimator != ""
     numbers = [i for i, feature in enumerate(data.features) if feature.kind == "number"] if named else None
     edges = thresholds(model, numbers)
     held_out = data.matrix[data.split.holdout]
     golden = golden_rows(held_out, reference.features, edges)
-    probes = [golden, held_out[:: -(-len(held_out) // PROBED)], *threshold_rows(golden[0], edges, 400)]
-    rows = np.vstack(probes)
-    check_sound(rows, score(rows)[1], [f.name for f in data.features])
-    _write_json(folder / "golden.json", golden_document(golden, score))
-    return None if estimator is None else compare_with_estimator(estimator, data.features, rows, score, temperature)
-
-
-def _result(
-    out: Path,
-    folder: Path,
-    data: _Data,
-    reference: Reference,
-    temperature: Temperature,
-    proof: Proof | None,
-    seconds: float,
-) -> Trained:
-    split = data.split
-    return Trained(
-        folder=out,
-        reference=reference,
-        temperature=temperature.degrees,
-        proof=proof,
-        rows_fit=len(split.fit),
-        rows_calibration=len(split.calibration),
-        rows_holdout=len(split.holdout),
-        onnx_size_bytes=(folder / "model.onnx").stat().st_size,
-        seconds=seconds,
-    )
+    some = held_out[:: -(-len(held_out) // PROBED)]
+    return golden, np.vstack([golden, some, *threshold_rows(golden[0], edges, 400)])
 
 
 def _report(loop: Loop, trained: Trained, fit_s: float) -> dict[str, Any]:

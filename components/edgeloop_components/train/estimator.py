@@ -57,7 +57,7 @@ def one_thread() -> AbstractContextManager[Any]:
 
     OpenMP threads that wait for one that has no core can cost twenty times the work itself.
     """
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     limits: AbstractContextManager[Any] = threadpool_limits(limits=1)
     return limits
@@ -72,7 +72,9 @@ def _named(train: Train) -> Any:
     except NameProblem as problem:
         raise TrainError(str(problem)) from problem
     if not (inspect.isclass(cls) and hasattr(cls, "fit") and hasattr(cls, "get_params")):
-        raise TrainError(f"train.estimator: expected a scikit-learn classifier, got {train.estimator} ({type(cls).__name__})")
+        raise TrainError(
+            f"train.estimator: expected a scikit-learn classifier, got {train.estimator} ({type(cls).__name__})"
+        )
     estimator = _constructed(cls, train)
     if not is_classifier(estimator):
         raise TrainError(
@@ -162,11 +164,15 @@ def _from_entrypoint(train: Train, features: Sequence[FeatureReference], matrix:
         model = function(frame, series, **train.params)
     if not hasattr(model, "predict_proba"):
         kind = type(model).__name__
-        raise TrainError(f"train.entrypoint: expected {train.entrypoint} to give a classifier with predict_proba, got {kind}")
+        raise TrainError(
+            f"train.entrypoint: expected {train.entrypoint} to give a classifier with predict_proba, got {kind}"
+        )
     try:
         check_is_fitted(model)
     except (NotFittedError, TypeError) as error:
-        raise TrainError(f"train.entrypoint: expected {train.entrypoint} to give a fitted estimator: {error}") from error
+        raise TrainError(
+            f"train.entrypoint: expected {train.entrypoint} to give a fitted estimator: {error}"
+        ) from error
     return model
 
 

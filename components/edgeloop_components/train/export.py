@@ -41,7 +41,9 @@ def _converted(model: Any, names: Sequence[str], widths: Sequence[int], what: st
     types = [(name, FloatTensorType([None, width])) for name, width in zip(names, widths, strict=True)]
     logging.getLogger("skl2onnx").setLevel(logging.ERROR)
     try:
-        return convert_sklearn(model, initial_types=types, target_opset=OPSETS, options={"zipmap": False}, name="edgeloop")
+        return convert_sklearn(
+            model, initial_types=types, target_opset=OPSETS, options={"zipmap": False}, name="edgeloop"
+        )
     except Exception as error:
         text = str(error)[:300]
         hint = " (protobuf 7 cannot hold what skl2onnx writes: protobuf<7 is needed)" if "got a boolean" in text else ""

@@ -55,9 +55,7 @@ def feature_reference(shell: FeatureReference, values: Floats, windows: Windows 
     seen, inside = values[present], windows[present] if windows is not None else None
     body = _category(shell, seen, inside) if shell.kind == "category" else _number(seen, inside)
     missing = int((~present).sum())
-    return FeatureReference(
-        name=shell.name, kind=shell.kind, categories=shell.categories, missing=missing, **body
-    )
+    return FeatureReference(name=shell.name, kind=shell.kind, categories=shell.categories, missing=missing, **body)
 
 
 def _number(seen: Floats, windows: Windows | None) -> dict[str, Any]:

@@ -60,7 +60,9 @@ def split_rows(times_s: npt.NDArray[np.float64] | None, rows: int, holdout: floa
     if times_s is not None:
         cut = int(np.searchsorted(times_s, times_s[cut], side="left"))
     if cut < LEAST_ROWS // 2:
-        raise TrainError(f"validate.holdout: a holdout of {holdout:g} of the newest rows leaves {cut} of {rows} to train on")
+        raise TrainError(
+            f"validate.holdout: a holdout of {holdout:g} of the newest rows leaves {cut} of {rows} to train on"
+        )
     chosen = np.concatenate([np.arange(a, b) for a, b in _blocks(cut, random)])
     calibration = np.zeros(rows, dtype=np.bool_)
     calibration[order[chosen]] = True

@@ -56,34 +56,49 @@ class Validation:
     reliability: tuple[ReliabilityBin, ...]
 
 
+@dataclass(frozen=True)
+class _Held:
+    """The held-out rows: their places in the snapshot, label texts, times (None: rows have none), bootstrap blocks."""
+
+    rows: Rows
+    places: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.object_]
+    times_s: npt.NDArray[np.float64] | None
+    block: npt.NDArray[np.int64]
+    seed: int
+
+
 def validate(
     loop: Loop, snapshot_dir: Path, trained_dir: Path, out: Path, *, champion: ChampionModel | None
 ) -> Validation:
     """Judges the model in `trained_dir` on its holdout of the snapshot. DataError, ModelError, ContractError."""
-    rows = read_rows(snapshot_dir)
-    held = holdout_of(json.loads((trained_dir / "split.json").read_bytes()))
-    labels = rows.texts(loop.data.label)[held]
-    challenger = score_rows(trained_dir, rows, held, labels)
-    times = rows.times_s()
-    block = blocks_of(None if times is None else times[held], len(held), loop.train.seed)
-    metrics = tuple(measured(challenger.answers, block, loop.train.seed))
-    gates = _required(loop, metrics)
-    against, champion_metrics, gap = _against(loop, rows, held, labels, block, challenger, champion)
-    gates += against
+    held = _held(loop, read_rows(snapshot_dir), trained_dir)
+    challenger = score_rows(trained_dir, held.rows, held.places, held.labels)
+    metrics = tuple(measured(challenger.answers, held.block, held.seed))
+    against, before, gap = _against(loop, held, challenger, champion)
+    gates = (*_required(loop, metrics), *against)
     result = Validation(
         accepted=all(gate.passed for gate in gates),
-        rows=len(held),
-        metrics=(*metrics, *_slices(loop, rows, held, times, challenger)),
-        gates=tuple(gates),
+        rows=len(held.places),
+        metrics=(*metrics, *_slices(loop, held, challenger)),
+        gates=gates,
         champion=champion.number if champion else None,
-        champion_metrics=champion_metrics,
+        champion_metrics=before,
         difference=gap,
-        confusion=confusion_of(labels, challenger.predicted, challenger.classes),
-        roc=_rocs(labels, challenger),
+        confusion=confusion_of(held.labels, challenger.predicted, challenger.classes),
+        roc=_rocs(held.labels, challenger),
         reliability=reliability_of(challenger.answers.confidence, challenger.answers.right),
     )
     _write(loop, result, out)
     return result
+
+
+def _held(loop: Loop, rows: Rows, trained_dir: Path) -> _Held:
+    places = holdout_of(json.loads((trained_dir / "split.json").read_bytes()))
+    times, seed = rows.times_s(), loop.train.seed
+    held_times = None if times is None else times[places]
+    block = blocks_of(held_times, len(places), seed)
+    return _Held(rows, places, rows.texts(loop.data.label)[places], held_times, block, seed)
 
 
 def _required(loop: Loop, metrics: tuple[Metric, ...]) -> list[GateResult]:
@@ -97,13 +112,7 @@ def _required(loop: Loop, metrics: tuple[Metric, ...]) -> list[GateResult]:
 
 
 def _against(
-    loop: Loop,
-    rows: Rows,
-    held: npt.NDArray[np.int64],
-    labels: npt.NDArray[np.object_],
-    block: npt.NDArray[np.int64],
-    challenger: Scored,
-    champion: ChampionModel | None,
+    loop: Loop, held: _Held, challenger: Scored, champion: ChampionModel | None
 ) -> tuple[list[GateResult], tuple[Metric, ...], Metric | None]:
     """The gate against the champion (none where there is none), the champion's metrics, and the difference."""
     if champion is None:
@@ -112,12 +121,12 @@ def _against(
     way = "higher" if wanted.metric in HIGHER_IS_BETTER else "lower"
     expected = f"{wanted.metric} {way} than that of {loop.name}@{champion.number} by more than {wanted.margin:g}"
     try:
-        old = score_rows(champion.folder, rows, held, labels)
+        old = score_rows(champion.folder, held.rows, held.places, held.labels)
     except DataError as error:
         got = f"no comparison: {error}; name the column under validate.slices and the snapshot keeps it"
         return [GateResult(gate="champion", passed=False, expected=expected, got=got)], (), None
-    gap = difference(wanted.metric, challenger.answers, old.answers, block, loop.train.seed)
-    before = tuple(measured(old.answers, block, loop.train.seed))
+    gap = difference(wanted.metric, challenger.answers, old.answers, held.block, held.seed)
+    before = tuple(measured(old.answers, held.block, held.seed))
     of_old = next(metric.value for metric in before if metric.name == wanted.metric)
     new_value = of_old + gap.value if way == "higher" else of_old - gap.value
     got = f"{new_value:.4f} against {of_old:.4f}: better by {gap.value:.4f} ({gap.low:.4f} .. {gap.high:.4f})"
@@ -125,43 +134,34 @@ def _against(
     return [GateResult(gate="champion", passed=passed, expected=expected, got=f"{got} on {gap.rows} rows")], before, gap
 
 
-def _slices(
-    loop: Loop,
-    rows: Rows,
-    held: npt.NDArray[np.int64],
-    times: npt.NDArray[np.float64] | None,
-    scored: Scored,
-) -> list[Metric]:
+def _slices(loop: Loop, held: _Held, scored: Scored) -> list[Metric]:
     import numpy as np
 
     found: list[Metric] = []
     for column in loop.validate.slices:
-        values = _slice_values(rows, column, held)
+        values = _slice_values(held, column)
         for value in np.unique(values):
             places = np.flatnonzero(values == value)
             if len(places) >= LEAST_SLICE:
-                own = None if times is None else times[held][places]
-                block = blocks_of(own, len(places), loop.train.seed)
-                named = f"{column}={value}"
-                found += measured(scored.answers.take(places), block, loop.train.seed, slice_=named)
+                times = None if held.times_s is None else held.times_s[places]
+                block = blocks_of(times, len(places), held.seed)
+                found += measured(scored.answers.take(places), block, held.seed, slice_=f"{column}={value}")
     return found
 
 
-def _slice_values(rows: Rows, column: str, held: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
+def _slice_values(held: _Held, column: str) -> npt.NDArray[np.str_]:
     """A text for each held-out row. Numbers of many values are cut at their quartiles. DataError for too many texts."""
     import numpy as np
 
-    texts = rows.texts(column)[held]
-    texts = np.where(np.equal(texts, None), "missing", texts).astype(str)
+    texts = np.array([text or "missing" for text in held.rows.texts(column)[held.places]])
     if len(np.unique(texts)) <= MOST_VALUES:
-        return texts.astype(object)
-    if rows.column(column).kind != "number":
-        raise DataError(f"validate.slices: expected at most {MOST_VALUES} values in {column}, found {len(np.unique(texts))}")
-    numbers = rows.numbers(column)[held]
-    cuts = np.nanquantile(numbers, [0.25, 0.5, 0.75])
-    names = [f"..{cuts[0]:.4g}", f"{cuts[0]:.4g}..{cuts[1]:.4g}", f"{cuts[1]:.4g}..{cuts[2]:.4g}", f"{cuts[2]:.4g}.."]
-    banded = np.array(names, dtype=object)[np.searchsorted(cuts, numbers, side="left").clip(max=3)]
-    return np.where(np.isnan(numbers), "missing", banded)
+        return texts
+    if held.rows.column(column).kind != "number" or column == held.rows.snapshot.label:
+        raise DataError(f"validate.slices: expected at most {MOST_VALUES} values in {column}, found more")
+    numbers = held.rows.numbers(column)[held.places]
+    a, b, c = np.nanquantile(numbers, [0.25, 0.5, 0.75]).tolist()
+    names = np.array([f"..{a:.4g}", f"{a:.4g}..{b:.4g}", f"{b:.4g}..{c:.4g}", f"{c:.4g}..", "missing"])
+    return names[np.where(np.isnan(numbers), 4, np.searchsorted([a, b, c], numbers, side="left").clip(max=3))]
 
 
 def _rocs(labels: npt.NDArray[np.object_], scored: Scored) -> dict[str, Roc]:
@@ -178,7 +178,13 @@ def _write(loop: Loop, result: Validation, out: Path) -> None:
         "difference": to_json(result.difference) if result.difference else None,
     }
     shown = page(
-        loop.name, result.accepted, result.metrics, result.gates, result.confusion, result.roc, result.reliability
+        loop.name,
+        accepted=result.accepted,
+        metrics=result.metrics,
+        gates=result.gates,
+        confusion=result.confusion,
+        rocs=result.roc,
+        reliability=result.reliability,
     )
     with filling(out) as folder:
         (folder / SUMMARY).write_text(shown, encoding="utf-8")
@@ -204,5 +210,4 @@ def read_validation(folder: Path) -> Validation:
 
 
 def _roc(curve: dict[str, Any]) -> Roc:
-    lists = (tuple(curve[name]) for name in ("fpr", "tpr", "thresholds"))
-    return Roc(*lists, area=curve["area"])
+    return Roc(tuple(curve["fpr"]), tuple(curve["tpr"]), tuple(curve["thresholds"]), curve["area"])

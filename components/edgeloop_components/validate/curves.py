@@ -46,7 +46,9 @@ class ReliabilityBin:
     right: float
 
 
-def confusion_of(labels: npt.NDArray[np.object_], predicted: npt.NDArray[np.int64], classes: Sequence[str]) -> Confusion:
+def confusion_of(
+    labels: npt.NDArray[np.object_], predicted: npt.NDArray[np.int64], classes: Sequence[str]
+) -> Confusion:
     """Labels that are no class of the model come last; it never predicts them."""
     import numpy as np
 

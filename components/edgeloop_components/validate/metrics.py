@@ -57,7 +57,9 @@ class Answers:
         )
 
 
-def answers_of(labels: npt.NDArray[np.object_], predicted: Ints, probabilities: Floats, classes: Sequence[str]) -> Answers:
+def answers_of(
+    labels: npt.NDArray[np.object_], predicted: Ints, probabilities: Floats, classes: Sequence[str]
+) -> Answers:
     """Answers of a model with these classes to rows with label texts [n]; a label that is no class is never right."""
     import numpy as np
 

@@ -23,6 +23,7 @@ _LEFT, _TOP, _SIDE = 30, 10, 250
 
 def page(
     title: str,
+    *,
     accepted: bool,
     metrics: Sequence[Metric],
     gates: Sequence[GateResult],
@@ -115,5 +116,7 @@ def _dot(x: float, y: float, radius: float) -> str:
 def _rocs(rocs: Mapping[str, Roc]) -> str:
     pairs = [(name, roc, _COLOURS[i % len(_COLOURS)]) for i, (name, roc) in enumerate(rocs.items())]
     lines = "".join(_line(list(zip(roc.fpr, roc.tpr, strict=True)), colour) for _, roc, colour in pairs)
-    names = ", ".join(f"<span style='color:{colour}'>{escape(name)} {roc.area:.3f}</span>" for name, roc, colour in pairs)
+    names = ", ".join(
+        f"<span style='color:{colour}'>{escape(name)} {roc.area:.3f}</span>" for name, roc, colour in pairs
+    )
     return _plot(lines, f"ROC, each class against the rest: true (up) against false positives (right). Area: {names}")

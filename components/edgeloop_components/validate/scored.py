@@ -28,9 +28,7 @@ class Scored:
     answers: Answers
 
 
-def score_rows(
-    folder: Path, rows: Rows, places: npt.NDArray[np.int64], labels: npt.NDArray[np.object_]
-) -> Scored:
+def score_rows(folder: Path, rows: Rows, places: npt.NDArray[np.int64], labels: npt.NDArray[np.object_]) -> Scored:
     """The model in `folder` on the rows at `places`, with their label texts. DataError when a feature is not there."""
     import numpy as np
 

@@ -46,6 +46,7 @@ def _version_of(server: Server) -> Version:
         window_s=window_s,
         image=str(document.get("image", "")),
         classes=tuple(str(name) for name in document["classes"]),
+        group=str(document.get("group", "")),
     )
 
 
@@ -54,6 +55,7 @@ class Discovery:
 
     def __init__(self, run_dir: Path, spool: Spool) -> None:
         self.run_dir, self.spool = run_dir, spool
+        self.group = next((v.group for v in reversed(spool.versions()) if v.group), "")  # what the servers here say
         self._known: set[str] = set()
         self._changes = Changes()
 
@@ -102,9 +104,11 @@ class Discovery:
 
     def _meet(self, server: Server) -> None:
         try:
-            self.spool.learn(_version_of(server))
+            version = _version_of(server)
+            self.spool.learn(version)
         except (KeyError, ValueError, TypeError) as error:
             raise UnreachableError(f"{server.boot}: its announcement lacks what labels need: {error!r}") from error
+        self.group = version.group
         self._known.add(server.boot)
         log("info", "a server was found", boot=server.boot, loop=server.loop, version=server.version)
 

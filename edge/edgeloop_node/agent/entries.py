@@ -36,6 +36,7 @@ class Version:
     window_s: int
     image: str
     classes: tuple[str, ...]
+    group: str = ""  # of the server that served it
 
 
 def _of(document: Mapping[str, Any], name: str, kind: type) -> Any:

@@ -11,15 +11,17 @@ from edgeloop_node.agent.entries import Entry, Version, entry_of
 from edgeloop_node.agent.feedback import Feedback, Refused
 from edgeloop_node.agent.spool import Spool
 
-__all__ = ["Node", "Taken", "resolve", "take"]
+__all__ = ["NO_GROUP", "Node", "Taken", "resolve", "take"]
+
+NO_GROUP = "default"
 
 
 @dataclass(frozen=True)
 class Node:
-    """Whose agent this is."""
+    """Whose agent this is. `group` is empty when only the servers say it."""
 
     name: str
-    group: str
+    group: str = ""
 
 
 @dataclass
@@ -50,7 +52,7 @@ def _report(node: Node, version: Version, start_s: int, boot: str) -> Report:
     return Report(
         loop=version.loop,
         node=node.name,
-        group=node.group,
+        group=node.group or version.group or NO_GROUP,
         boot=boot,
         sequence=1,
         version=version.version,

@@ -20,7 +20,7 @@ from edgeloop_node.agent import core
 from edgeloop_node.agent.discovery import Discovery
 from edgeloop_node.agent.entries import Entry
 from edgeloop_node.agent.feedback import read_feedback
-from edgeloop_node.agent.labels import Node, answer, take
+from edgeloop_node.agent.labels import NO_GROUP, Node, answer, take
 from edgeloop_node.agent.spool import Spool
 from edgeloop_node.agent.transport import Transport
 from edgeloop_node.log import Changes, log
@@ -49,6 +49,11 @@ class Agent:
         self._pruned_s = core.NEVER_S
         self._changes = Changes()
 
+    @property
+    def group(self) -> str:
+        """The node's group: as it was given, else as the servers here say."""
+        return self.node.group or self.discovery.group or NO_GROUP
+
     def heard(self, payload: bytes) -> None:
         """Takes an answer of the cloud; it is read in the next turn."""
         self._answers.put(payload)
@@ -68,7 +73,7 @@ class Agent:
         ago = {"sent": now_s - self._link.sent_s, "heard": now_s - self._link.heard_s}
         return {
             "node": self.node.name,
-            "group": self.node.group,
+            "group": self.group,
             "boot": self.spool.boot,
             "servers": [to_json(loaded) for loaded in self._loaded],
             "transport": self.transport.describe() if self.transport else "",
@@ -156,7 +161,7 @@ class Agent:
         return settled
 
     def _head(self) -> str:
-        delivery = Delivery(node=self.node.name, group=self.node.group, sent_s=time.time(), loaded=self._loaded)
+        delivery = Delivery(node=self.node.name, group=self.group, sent_s=time.time(), loaded=self._loaded)
         document = to_json(delivery)
         del document["reports"]
         return json.dumps(document, separators=(",", ":"))[:-1] + ',"reports":['

@@ -51,7 +51,7 @@ def _agent(options: argparse.Namespace) -> Agent:
     spool = open_spool(Path(options.spool))
     discovery = Discovery(Path(options.run_dir), spool)
     keep = (options.keep_days * DAY_S, int(options.spool_mib * MIB))
-    return Agent(Node(options.node, options.group), spool, discovery, settings, keep)
+    return Agent(Node(options.node, options.group or ""), spool, discovery, settings, keep)
 
 
 def command(options: argparse.Namespace) -> int:

@@ -42,7 +42,7 @@ CREATE INDEX IF NOT EXISTS unacked ON reports (window_start_s) WHERE acked < seq
 CREATE INDEX IF NOT EXISTS own_windows ON reports (loop, window_start_s, version) WHERE own;
 CREATE TABLE IF NOT EXISTS cursors (boot TEXT PRIMARY KEY, sequence INTEGER NOT NULL, at_s REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS versions (
-    loop TEXT, version INTEGER, schema_hash TEXT, window_s INTEGER, image TEXT, classes TEXT,
+    loop TEXT, version INTEGER, schema_hash TEXT, window_s INTEGER, image TEXT, classes TEXT, node_group TEXT,
     PRIMARY KEY (loop, version));
 CREATE TABLE IF NOT EXISTS feedback (
     loop TEXT, id TEXT, time_s REAL NOT NULL, PRIMARY KEY (loop, id)) WITHOUT ROWID;
@@ -137,17 +137,21 @@ class Spool:
 
     def learn(self, version: Version) -> None:
         """Remembers a version that is served here, so that its labels can be counted when it is gone."""
+        values = (version.loop, version.version, version.schema_hash, version.window_s, version.image)
         with self.transaction() as db:
             db.execute(
-                "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?, ?)",
-                (*_plain(version)[:-1], json.dumps(version.classes)),
+                "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*values, json.dumps(version.classes), version.group),
             )
 
     def versions(self) -> list[Version]:
         rows = self._rows(
-            "SELECT loop, version, schema_hash, window_s, image, classes FROM versions ORDER BY loop, version"
+            "SELECT loop, version, schema_hash, window_s, image, node_group, classes FROM versions ORDER BY loop, version"
         )
-        return [Version(*(*row[:-1], tuple(json.loads(row[-1])))) for row in rows]
+        return [
+            Version(loop, number, schema_hash, window_s, image, tuple(json.loads(classes)), group)
+            for loop, number, schema_hash, window_s, image, group, classes in rows
+        ]
 
     def unacked(self) -> list[tuple[Key, int, int]]:
         """(key, sequence, bytes) of every report that is not acknowledged in its newest state."""
@@ -224,10 +228,6 @@ class Spool:
         with self._lock:
             self._db.close()
             os.close(self._lock_file)
-
-
-def _plain(version: Version) -> tuple[Any, ...]:
-    return version.loop, version.version, version.schema_hash, version.window_s, version.image, version.classes
 
 
 def _lock(path: Path) -> int:

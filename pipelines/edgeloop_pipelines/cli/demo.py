@@ -64,6 +64,8 @@ def _run(data: str, *, out: Path, **wishes: Any) -> dict[str, Any]:
         return run.run(run.Wishes(data=data, out=out, **wishes), Live(console))
     except FetchError as error:
         raise Unavailable(str(error)) from error
+    except run.FolderError as error:
+        raise UserError(str(error)) from error
     except (DemoError, ServiceError, StreamError, WireError, PlatformError, StoreError) as error:
         raise UserError(str(error), f"logs of every part are under {out / 'state'}") from error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from edgeloop_pipelines.demo.live import Live
 from edgeloop_pipelines.demo.prepared import Prepared, steps_of
 from edgeloop_pipelines.demo.stream import Stream, parquet, recent_accuracy, run_step
 from edgeloop_pipelines.local.platform import Platform, PlatformError
+from edgeloop_pipelines.local.runfolder import RunFolder
 
 __all__ = ["DemoError", "World", "commission", "last_start", "play"]
 
@@ -45,16 +46,33 @@ class World:
     kills: list[chaos.Kill] = field(default_factory=list)
     killed: list[dict[str, Any]] = field(default_factory=list)
     timeline: list[dict[str, Any]] = field(default_factory=list)
+    seen: int = 0  # number of the newest event of the fleet that was fetched
+    active: set[str] = field(default_factory=set)  # runs under way
     at_s: float = 0.0
     step: int = -1
     waited_s: float = 0.0
 
     def show_events(self) -> None:
         """Fetches and shows what the fleet has written since the last time."""
-        after = self.timeline[-1]["n"] if self.timeline else 0
-        new = self.fleet.get("/v1/events", after=after)["events"]
+        new = self.fleet.get("/v1/events", after=self.seen)["events"]
+        self.seen = max((event["n"] for event in new), default=self.seen)
         self.timeline += new
         self.live.events(new)
+
+    def show_ended(self, active: Iterable[str]) -> None:
+        """Shows how the runs ended that were under way and are no more."""
+        for key in sorted(self.active - set(active)):
+            result = RunFolder(self.platform.home, key).result()
+            if result is not None:
+                event = {
+                    "at_s": self.at_s,
+                    "wall_s": time.time(),
+                    "kind": f"run {result['state']}",
+                    "text": ended(result),
+                }
+                self.timeline.append({"loop": self.loop.name, "numbers": {}, **event})
+                self.live.events([self.timeline[-1]])
+        self.active = set(active)
 
     def maybe_kill(self, moment: chaos.Moment) -> None:
         """Chaos: kills what the plan has for this moment."""
@@ -68,6 +86,17 @@ class World:
         self.kills.remove(kill)
         self.killed.append({"part": kill.part, "during": moment, "at_s": self.at_s, "wall_s": time.time()})
         self.live.event(self.at_s, "killed", f"{kill.part} with SIGKILL ({moment})")
+
+
+def ended(result: Mapping[str, Any]) -> str:
+    """How a run ended, in words."""
+    gates = "; ".join(f"{gate['gate']}: {gate['got']}" for gate in result["gates"])
+    words = {
+        "succeeded": f"version {result['version']} is accepted{f' ({gates})' if gates else ''}",
+        "rejected": f"version {result['version']} is kept but not used ({gates})",
+        "failed": result["error"],
+    }
+    return f"{words[result['state']]}; {result['total_s']:.1f} s"
 
 
 def commission(world: World) -> None:
@@ -111,6 +140,7 @@ def settle(world: World, *, soaking: bool = False) -> None:
     began_s = time.monotonic()
     while True:
         state = world.fleet.post("/v1/tick")
+        world.show_ended(state["active_runs"])
         world.show_events()
         during = _work(world, state, soaking=soaking)
         if during is None:
@@ -151,7 +181,7 @@ def play(world: World) -> None:
     """Streams everything. From `last_start` on no run may begin: the fleet is told so with a loop that lists no cause."""
     prepared, steps = world.prepared, steps_of(world.prepared)
     last, rows_a_block = last_start(prepared, world.loop), _rows_a_block(prepared)
-    began_s = time.monotonic()
+    began_s, world.waited_s = time.monotonic(), 0.0
     with world.live.streaming(len(prepared.stream)):
         for world.step, (start_s, end_s) in enumerate(steps):
             if world.step == last + 1:

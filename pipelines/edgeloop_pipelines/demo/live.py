@@ -32,6 +32,12 @@ def day(at_s: float) -> str:
     return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d}" if at_s > 0 else " " * 10
 
 
+def short(line: Mapping[str, Any]) -> str:
+    """A line's text. A request for a run repeats the verdict that stands above it: that is left out."""
+    text = str(line["text"])
+    return text.partition(": ")[0] if line["kind"] == "run_requested" else text
+
+
 class Live:
     """The display of one demo."""
 
@@ -46,11 +52,9 @@ class Live:
 
     def event(self, at_s: float, kind: str, text: str) -> None:
         """One line of the timeline."""
-        style = STYLES.get(kind, "")
-        name = escape(f"{kind.replace('_', ' '):<14}")
-        self.console.print(
-            f"{day(at_s)}  [{style}]{name}[/{style}]{escape(text)}" if style else f"{day(at_s)}  {name}{escape(text)}"
-        )
+        name, style = f"{kind.replace('_', ' '):<14}", STYLES.get(kind, "")
+        shown = f"[{style}]{escape(name)}[/]" if style else escape(name)
+        self.console.print(f"{day(at_s)}  {shown}{escape(text)}", soft_wrap=True)
 
     @contextlib.contextmanager
     def download(self, name: str) -> Iterator[Callable[[int, int], None]]:
@@ -105,7 +109,7 @@ class Live:
             seconds[what] = seconds.get(what, 0.0) + time.monotonic() - began_s
 
     def events(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """The fleet's lines that a viewer needs."""
+        """The lines that a viewer needs; the report has all of them."""
         for line in lines:
-            if line["kind"] not in QUIET:
-                self.event(line["at_s"], line["kind"], line["text"])
+            if line["kind"] not in QUIET and not line["text"].startswith("insufficient"):
+                self.event(line["at_s"], line["kind"], short(line))

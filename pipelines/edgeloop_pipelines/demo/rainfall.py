@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LOOP_YAML", "prepare"]
 
-WINDOW_DAYS = 14
-FIRST_DAY = 131 * WINDOW_DAYS  # days since 1970: 1975-01-09, so that row 0 begins a window
-FIRST_ROWS = 208 * WINDOW_DAYS  # 2,912 rows, eight years
+WINDOW_DAYS = 182  # half a year: with one row a day, a shorter window holds few rows of one season
+FIRST_DAY = 11 * WINDOW_DAYS  # days since 1970: 1975-06-26, so that row 0 begins a window
+FIRST_ROWS = 16 * WINDOW_DAYS  # 2,912 rows, eight years
+DELAY_DAYS = 14
 FIRST_YEAR, YEARS_A_PERIOD = 1983, 4  # of the table
 DAY_S = 86_400
 NODES = ("station-a", "station-b")
@@ -69,8 +70,8 @@ targets:
   - {name: field, platform: linux/amd64, runtime: onnxruntime, nodes: {group: field}}
 
 monitor:
-  window: 14d                              # nodes count per fortnight
-  false_alarms: 1/year
+  window: 182d                             # nodes count per half-year: one row a day is not much
+  false_alarms: 1/year                     # with such windows far fewer: never more than one in 20 windows
   label_delay: 14d
 
 retrain:
@@ -80,14 +81,14 @@ retrain:
 
 rollout:
   waves: [[canary], [field]]
-  soak: 28d
+  soak: 182d
   tolerance: 0.2
 """
 
 STORY = (
     "Data: one row a day for about 50 years; two nodes take every other row. The file has no dates: those here are synthetic.",
     "Label: was it a rainy day? The truth comes 14 days late.",
-    "Why it decays: from about row 12,000 (2007 here) on, the dew-point sensor's values collapse.",
+    "Why it decays: from about row 12,000 (2008 here) on, the dew-point sensor's values collapse.",
 )
 
 
@@ -107,10 +108,10 @@ def prepare(csv: Path) -> Prepared:
         label_column="rain",
         features=INPUTS,
         inputs=INPUTS,
-        step_s=8 * WINDOW_DAYS * DAY_S,
-        delay_s=WINDOW_DAYS * DAY_S,
-        block_s=13 * WINDOW_DAYS * DAY_S,
-        step_name="16 weeks",
+        step_s=WINDOW_DAYS * DAY_S,
+        delay_s=DELAY_DAYS * DAY_S,
+        block_s=WINDOW_DAYS * DAY_S,
+        step_name="half-year",
         block_name="half-year",
         story=STORY,
     )

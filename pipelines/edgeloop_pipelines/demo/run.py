@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from edgeloop_contracts import Loop
 from edgeloop_pipelines.demo import chaos, collect, compare, conduct, report
 from edgeloop_pipelines.demo.answers import differences, sums_of_totals
-from edgeloop_pipelines.demo.conduct import DemoError, World
+from edgeloop_pipelines.demo.conduct import World
 from edgeloop_pipelines.demo.evaluation import evaluate
 from edgeloop_pipelines.demo.fetch import DATA_SETS, fetch
 from edgeloop_pipelines.demo.fleet import FleetClient
@@ -34,15 +34,18 @@ from edgeloop_pipelines.local import platform
 if TYPE_CHECKING:
     from edgeloop_components.stores.objects import S3Objects
 
-__all__ = ["DATA", "Wishes", "run"]
+__all__ = ["FolderError", "Wishes", "run"]
 
-DATA = ("wind", "rainfall")
 HISTORIAN = "telemetry"  # bucket
 POLL_S = 0.1  # how often agents look at their servers: in fast time a day passes in less than a second
 STAND_INS = (
     "time: the stream runs as fast as it can; while a run is active or a wave is deployed it waits",
     "KubeEdge: a process that reads the same rendered manifests and does what they say; what it leaves out:",
 )
+
+
+class FolderError(RuntimeError):
+    """The folder is in use, or holds what no demo made. Nothing in it was touched."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +85,7 @@ def run(wishes: Wishes, live: Live) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _folder(out: Path) -> Iterator[Path]:
-    """The folder, made if needed and locked, with the state of an earlier demo removed. DemoError when it is in use."""
+    """The folder, made if needed and locked, with the state of an earlier demo removed. FolderError when it is in use."""
     out = out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     state = out / "state"
@@ -94,7 +97,7 @@ def _folder(out: Path) -> Iterator[Path]:
                 f"another demo is running in {out}: wait for it, or name another folder with --out"
             ) from error
         if state.exists() and not (state / "installation.json").exists() and any(state.iterdir()):
-            raise DemoError(f"{state} is not the state of a demo: move it away, or name another folder with --out")
+            raise FolderError(f"{state} is not the state of a demo: move it away, or name another folder with --out")
         shutil.rmtree(state, ignore_errors=True)
         yield out
 

@@ -115,7 +115,9 @@ class Line:
             self._socket = socket.create_connection((self.host, self.port), timeout=5)
         except OSError as error:
             raise WireError(f"{self} cannot be reached: {error}") from error
-        self._socket.settimeout(None)  # a socket with a time limit would wait in _ended; reading is done when poll says so
+        self._socket.settimeout(
+            None
+        )  # a socket with a time limit would wait in _ended; reading is done when poll says so
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connections += 1
 

@@ -35,7 +35,7 @@ class Progress:
             self._running.append(name)
         else:
             self._running = [other for other in self._running if other != name]
-            self._console.print(self.line(name, event))
+            self._console.print(self.line(name, event), soft_wrap=True)
         self._status.update(", ".join(self._running) or "between steps")
 
     @staticmethod

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -79,7 +80,7 @@ def run_locally(pipeline: Any, arguments: Mapping[str, Any], root: Path, *, log:
     scratch = root / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     names = {EVENTS: str(events), LOG: getattr(log, "name", ""), "TMPDIR": str(scratch)}
-    with _environment(names), contextlib.redirect_stdout(log), warnings.catch_warnings():
+    with _environment(names), contextlib.redirect_stdout(log), _logging_to(log), warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
         )  # kfp warns of what a cluster has and this machine has not: images, node affinity
@@ -104,6 +105,17 @@ def _environment(names: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+@contextlib.contextmanager
+def _logging_to(log: Any) -> Iterator[None]:
+    """What kfp says outside of its own log handler goes to the log too, and not to the console."""
+    root, handler = logging.getLogger(), logging.StreamHandler(log)
+    before, root.handlers = root.handlers, [handler]
+    try:
+        yield
+    finally:
+        root.handlers = before
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -22,7 +23,9 @@ from typing import Any, TextIO
 from edgeloop_components.steps import write_json
 from edgeloop_contracts import Loop, RunRequest, dumps, loads
 
-__all__ = ["RunBusyError", "RunFolder", "stop_all"]
+__all__ = ["KEY", "KEY_FORM", "RunBusyError", "RunFolder", "RunKeyError", "stop_all"]
+
+KEY, KEY_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}"), "at most 80 letters, digits, '.', '_' and '-'"
 
 
 _PATIENCE = 10  # tries to take a lock, 20 ms apart
@@ -35,10 +38,18 @@ class RunBusyError(RuntimeError):
     hint = "wait for it, or look into its run.log"
 
 
+class RunKeyError(ValueError):
+    """The key cannot name a folder."""
+
+    exit_code = 2
+
+
 class RunFolder:
-    """Paths and documents of one run."""
+    """Paths and documents of one run. RunKeyError for a key that is no plain name."""
 
     def __init__(self, home: Path, key: str) -> None:
+        if not KEY.fullmatch(key):
+            raise RunKeyError(f"run key: expected {KEY_FORM}, got {key[:100]!r}")
         self.key, self.path = key, home.absolute() / "runs" / key
         self.request, self.loop = self.path / "request.json", self.path / "loop.json"
         self.events, self.log, self.artifacts = (

@@ -2,7 +2,7 @@
 
 Rules, in this order; the first that says no gives the reason:
 
-1. a key starts once: the second request of a key is the first one again;
+1. a key is a short name (it becomes a folder), and starts once: its second request is the first one again;
 2. the cause is one that the loop allows (`manual` always is; `schedule` is where the loop has one);
 3. one run of a loop at a time;
 4. after failed runs the pause doubles with each of them (`backoff_s`);
@@ -22,6 +22,7 @@ from typing import Literal
 from edgeloop_contracts import RunRequest, units
 from edgeloop_contracts.loop import Retrain
 from edgeloop_fleet.ports import Decision
+from edgeloop_pipelines.local.runfolder import KEY, KEY_FORM
 
 __all__ = ["ACTIVE", "LEAST_BACKOFF_S", "MOST_BACKOFF_S", "Past", "State", "backoff_s", "decide"]
 
@@ -57,6 +58,8 @@ def decide(request: RunRequest, history: Sequence[Past], retrain: Retrain, now_s
 
 
 def _same_key(request: RunRequest, history: Sequence[Past]) -> str:
+    if not KEY.fullmatch(request.key):
+        return f"a run key is {KEY_FORM}, got {request.key[:100]!r}"
     same = next((past for past in history if past.key == request.key), None)
     return f"run {same.key} was started before and is {same.state}" if same else ""
 

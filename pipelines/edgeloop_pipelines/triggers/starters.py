@@ -65,6 +65,7 @@ class LocalStarter:
             lock = folder.lock()
         except RunBusyError:
             return
+        self._reap(request.key)
         with lock:  # the child inherits the lock, so that there is no moment in which nobody has it
             folder.write_order(request, loop)
             self._children[request.key] = self._spawn(folder, lock.fileno())
@@ -95,21 +96,25 @@ class LocalStarter:
                 raise StarterError(f"run {folder.key} does not start: {error}") from error
 
     def look(self, request: RunRequest) -> Seen:
-        if request.key in self._children and self._children[request.key].poll() is not None:
-            del self._children[request.key]  # waited for: no zombie stays
         folder = RunFolder(self.home, request.key)
         if folder.alive():
             return Seen("running")
+        self._reap(request.key)
         result = folder.result()
         return Seen(result["state"], result["error"]) if result else Seen("dead", f"no result; its log: {folder.log}")
 
     def stop(self) -> list[str]:
         """Stops every run of this home and waits for those that this process started; gives their keys."""
         stopped = stop_all(self.home)
-        for child in self._children.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(10)
+        for key in list(self._children):
+            self._reap(key)
         return stopped
+
+    def _reap(self, key: str) -> None:
+        """Waits for a child that has let go of its run, so that no zombie stays."""
+        if key in self._children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._children.pop(key).wait(10)
 
 
 @dataclass(frozen=True)

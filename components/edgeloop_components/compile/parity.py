@@ -1,0 +1,87 @@
+"""Parity: the compiled model against the reference's answers on the golden rows.
+
+The answers in golden.json are those of onnxruntime on one thread. Two labels count as the same where the reference itself
+holds them for equally likely, within the limit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgeloop_components.compile.golden import Golden
+from edgeloop_components.runtimes import Score
+from edgeloop_contracts import Loop, ParityResult, Target
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["LIMIT", "ParityError", "compare"]
+
+LIMIT = 1e-5  # of a probability: what float32 does in other orders of addition
+
+
+class ParityError(ValueError):
+    """The compiled model answers otherwise than the reference. The message shows the worst row; `result` has the numbers."""
+
+    def __init__(self, message: str, result: ParityResult) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+def compare(loop: Loop, target: Target, golden: Golden, score: Score) -> ParityResult:
+    """Scores the golden rows one by one, as a node does, and compares. ParityError when it does not hold."""
+    import numpy as np
+
+    answers = [score(golden.rows[i : i + 1]) for i in range(len(golden.rows))]
+    labels = np.concatenate([label for label, _ in answers])
+    probabilities = np.concatenate([p for _, p in answers]).astype(np.float64)
+    difference = _differences(golden.probabilities, probabilities)
+    wrong = _label_differences(golden, labels)
+    worst = int(np.where(wrong, np.inf, difference).argmax())
+    result = ParityResult(
+        loop=loop.name,
+        target=target.name,
+        runtime=target.runtime,
+        rows=len(labels),
+        max_abs_difference=float(min(difference.max(), 1.0)),
+        limit=LIMIT,
+        label_differences=int(wrong.sum()),
+        passed=bool(difference.max() <= LIMIT and not wrong.any()),
+        worst_row=worst,
+    )
+    if not result.passed:
+        raise ParityError(_shown(result, golden, worst, labels, probabilities), result)
+    return result
+
+
+def _differences(expected: npt.NDArray[np.float64], got: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The largest difference of each row; infinite where an answer has another form or is no number."""
+    import numpy as np
+
+    if expected.shape != got.shape:
+        return np.full(len(expected), np.inf)
+    largest: npt.NDArray[np.float64] = np.nan_to_num(np.abs(expected - got), nan=np.inf).max(axis=1)
+    return largest
+
+
+def _label_differences(golden: Golden, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    import numpy as np
+
+    classes = golden.probabilities.shape[1]
+    possible = (labels >= 0) & (labels < classes)
+    places = np.arange(len(labels))
+    other = golden.probabilities[places, np.clip(labels, 0, classes - 1)]
+    tie = np.abs(golden.probabilities[places, golden.labels] - other) <= LIMIT
+    different: npt.NDArray[np.bool_] = ~possible | ((labels != golden.labels) & ~tie)
+    return different
+
+
+def _shown(result: ParityResult, golden: Golden, worst: int, labels: Any, probabilities: Any) -> str:
+    row = [None if value != value else value for value in golden.rows[worst].tolist()]  # noqa: PLR0124  NaN
+    return (
+        f"target {result.target}: {result.runtime} differs from the reference by {result.max_abs_difference:.3g} "
+        f"(limit {result.limit:g}) and in {result.label_differences} labels of {result.rows} golden rows. The worst is row "
+        f"{worst}, {row}: expected {golden.probabilities[worst].tolist()} and label {int(golden.labels[worst])}, "
+        f"got {probabilities[worst].tolist()} and label {int(labels[worst])}"
+    )
