@@ -1,6 +1,6 @@
 """What tests share: the flag that regenerates golden files, and the stand-in for KubeEdge with tiny images in it.
 
-Only the standard library and pytest are imported here: contracts and node tests run where nothing else is installed.
+Only the standard library, pytest and hypothesis are imported here: contracts and node tests run where nothing else is installed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CRDS = "EDGELOOP_CRDS"
@@ -31,6 +32,14 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "--regenerate is refused when CI is set: golden files are changed by people, and reviewed"
         )
+    settings.register_profile(
+        "edgeloop",
+        max_examples=25,
+        deadline=None,  # machines are noisy
+        derandomize=bool(os.environ.get("CI")),  # CI answers the same to the same commit; people search on
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    settings.load_profile("edgeloop")
 
 
 @pytest.fixture

@@ -7,19 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from edgeloop_contracts import Contract
 from edgeloop_contracts.codec import fields_of
-
-settings.register_profile(
-    "contracts",
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-settings.load_profile("contracts")
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)  # Cs: half characters, which JSON cannot write
 JSON = st.recursive(

@@ -51,10 +51,10 @@ def test_block_lengths_follow_the_window(make):
 
 
 def test_only_complete_and_mature_blocks_count(make):
-    """A block is complete a window after its end, and has its labels after the delay."""
+    """A block is complete a window after its end, and has its labels one delay later."""
     loop = make.loop(monitor={"window": "1h", "label_delay": "2d"})
     assert complete_until_s(loop, 10 * DAY_S) == 10 * DAY_S - 3600
-    assert mature_until_s(loop, 10 * DAY_S) == 8 * DAY_S
+    assert mature_until_s(loop, 10 * DAY_S) == 8 * DAY_S - 3600
 
 
 def test_nothing_complete_is_insufficient(make):

@@ -9,14 +9,22 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgeloop_node.access import AmbiguousError, Item, NoServerError, Settings, WrongVersionError, score
+from edgeloop_node.access import (
+    AmbiguousError,
+    Item,
+    NoServerError,
+    Settings,
+    WrongVersionError,
+    open_model,
+    score,
+    score_with,
+)
 
 CSV = "time,flow,heat,mode,note\n2014-01-01T00:00:00Z,0.3,-1.25,b,x\n2014-01-01T00:10:00Z,,2.5,new,y\n"
 ROW = {"flow": 0.3, "heat": -1.25, "mode": "b"}
@@ -189,20 +197,29 @@ def test_of_two_versions_the_newer_is_asked(node: Any, model: Path, make_model: 
     assert score([ROW], Settings(run_dir=node.run_dir, version=1))[0].version == 1
 
 
-def test_it_goes_on_when_the_server_is_replaced(node: Any, model: Path, make_model: Any) -> None:
+def test_it_goes_on_when_the_server_is_replaced(node: Any, model: Path, make_model: Any, eventually: Any) -> None:
     """A long job survives the end of the server it began with: the rest is scored by the next one."""
-    first = node.serve(model)
-    done: list[Any] = []
-    settings = Settings(run_dir=node.run_dir, batch=1, retries=8)
-    worker = threading.Thread(target=lambda: done.extend(score([ROW] * 4000, settings)))
+    first, over = node.serve(model), threading.Event()
+    versions: list[int] = []
+    settings = Settings(run_dir=node.run_dir, retries=8)
+
+    def job() -> None:
+        served = open_model(settings)
+        while not over.is_set():
+            served, answers = score_with(served, [Item(ROW)] * 5, settings)
+            versions.extend(answer.version for answer in answers)
+        served.connection.close()
+
+    worker = threading.Thread(target=job)
     worker.start()
-    time.sleep(0.5)
+    eventually(lambda: versions)
     node.serve(make_model(2, seed=1))
     assert first.stop() == 0
-    worker.join(60)
-    assert len(done) == 4000
-    assert {answer.version for answer in done} == {1, 2}
-    assert not any(answer.error for answer in done)
+    seen = len(versions)
+    eventually(lambda: len(versions) > seen + 5)
+    over.set()
+    worker.join(30)
+    assert (set(versions), versions[-1], sorted(versions) == versions) == ({1, 2}, 2, True)
 
 
 def test_it_waits_for_a_server_that_is_not_there_yet(node: Any, model: Path) -> None:

@@ -66,10 +66,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[seaweed.Running]
     running.stop()
 
 
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder of images for all tests: the layer with the runtime is made once."""
+    return tmp_path_factory.mktemp("images")
+
+
 @pytest.fixture
-def objects(store: seaweed.Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Objects:
-    """The store, by the environment, and a folder for images."""
-    for name, value in {**store.env(), "EDGELOOP_IMAGES": str(tmp_path / "images")}.items():
+def objects(store: seaweed.Running, images: Path, monkeypatch: pytest.MonkeyPatch) -> Objects:
+    """The store and the images, by the environment."""
+    for name, value in {**store.env(), "EDGELOOP_IMAGES": str(images)}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("EDGELOOP_FLEET_URL", raising=False)
     return connect()
@@ -197,11 +203,12 @@ targets: [{name: gate, nodes: {group: gateways}}]
 
 
 def test_the_command_brings_its_own_store(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`edgeloop run` on a bare machine: exit code 0, one JSON document; the same key again runs nothing."""
-    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "EDGELOOP_IMAGES", "EDGELOOP_FLEET_URL"):
+    """`edgeloop run` without an object store: exit code 0, one JSON document; the same key again runs nothing."""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "EDGELOOP_FLEET_URL"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("EDGELOOP_IMAGES", str(images))
     write_rows(tmp_path / "rows.csv", 200)
     (tmp_path / "loop.yaml").write_text(LOOP_YAML)
     words = ["run", str(tmp_path / "loop.yaml"), "--home", str(tmp_path / "home"), "--run-key", "k", "--json"]

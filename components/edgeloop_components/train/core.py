@@ -73,7 +73,7 @@ class _Data:
 
 
 def train(loop: Loop, snapshot_dir: Path, out: Path) -> Trained:
-    """Trains the loop's model on the snapshot in `snapshot_dir`. TrainError, DataError; nothing is left in `out` then."""
+    """Trains the loop's model on the snapshot in `snapshot_dir`. TrainError, DataError, ModelError; nothing is left in `out` then."""
     started_s = time.perf_counter()
     rows = read_rows(snapshot_dir)
     _check_labels(loop, rows)
@@ -155,7 +155,8 @@ def _temperature(raw: RawModel, data: _Data) -> Temperature:
     import numpy as np
 
     rows = data.matrix[data.split.calibration]
-    (probabilities,) = session(probabilities_of(raw).SerializeToString()).run(["probabilities"], {"X": rows})
+    loaded = session(probabilities_of(raw).SerializeToString(), "train: the graph before calibration")
+    (probabilities,) = loaded.run(["probabilities"], {"X": rows})
     if probabilities.shape[1:] != (len(raw.classes),):
         raise TrainError(
             f"the model gives {probabilities.shape[1:]} numbers a row, expected {len(raw.classes)} classes"

@@ -7,7 +7,9 @@ do not need (maps of classes, text labels) is cut away. Opsets are pinned, so th
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,7 @@ __all__ = ["OPSETS", "RawModel", "finished", "probabilities_of", "pruned", "thre
 OPSETS = {"": 17, "ai.onnx.ml": 3}
 IR_VERSION = 8
 PREFIX = "edgeloop."  # of the keys in metadata_props
+OWN_NAMES = frozenset(("X", "label", "probabilities"))
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,11 @@ class RawModel:
 
 
 def probabilities_of(raw: RawModel) -> Any:
-    """The raw graph alone, with the outputs `probabilities` only: to fit the calibration on."""
+    """The raw graph alone, with the output `probabilities` only: to fit the calibration on."""
     import onnx
 
-    model = onnx.ModelProto()
-    model.CopyFrom(raw.model)
-    _rename_input(model.graph, raw.input)
-    last = onnx.helper.make_node("Identity", [_renamed(raw.probabilities, raw.input)], ["probabilities"])
-    model.graph.node.append(last)
+    model, tensor = _with_input_x(raw, None)
+    model.graph.node.append(onnx.helper.make_node("Identity", [tensor], ["probabilities"]))
     _set_outputs(model.graph, [_output("probabilities", onnx.TensorProto.FLOAT, ["N", len(raw.classes)])])
     return pruned(model)
 
@@ -48,48 +48,54 @@ def finished(raw: RawModel, temperature: Temperature, features: int, metadata: M
     """The graph of the convention, with calibration and metadata. The ModelProto is new."""
     import onnx
 
-    model = onnx.ModelProto()
-    model.CopyFrom(raw.model)
-    graph = model.graph
-    _rename_input(graph, raw.input, features)
-    _append_calibration(graph, _renamed(raw.probabilities, raw.input), temperature)
-    classes = len(raw.classes)
-    _set_outputs(
-        graph,
-        [
-            _output("label", onnx.TensorProto.INT64, ["N"]),
-            _output("probabilities", onnx.TensorProto.FLOAT, ["N", classes]),
-        ],
-    )
-    graph.name = "edgeloop"
+    model, tensor = _with_input_x(raw, features)
+    _append_calibration(model.graph, tensor, temperature)
+    outputs = [
+        _output("label", onnx.TensorProto.INT64, ["N"]),
+        _output("probabilities", onnx.TensorProto.FLOAT, ["N", len(raw.classes)]),
+    ]
+    _set_outputs(model.graph, outputs)
+    model.graph.name = "edgeloop"
     _set_metadata(model, metadata)
     return pruned(model)
 
 
-def _renamed(tensor: str, old_input: str) -> str:
-    return "X" if tensor == old_input else _free(tensor)
-
-
-def _free(name: str) -> str:
-    """The raw graph's own names may be those of the convention: they give way."""
-    return f"raw_{name}" if name in ("label", "probabilities", "X") else name
-
-
-def _rename_input(graph: Any, old: str, features: int | None = None) -> None:
+def _with_input_x(raw: RawModel, features: int | None) -> tuple[Any, str]:
+    """A copy with the input X [N, features], and the name of its probabilities; names that we give are free in it."""
     import onnx
 
-    for node in graph.node:
-        node.input[:] = [_renamed(name, old) for name in node.input]
-        node.output[:] = [_free(name) for name in node.output]
-    for tensor in graph.initializer:
-        tensor.name = _free(tensor.name)
-    shape = ["N", features]
-    if features is None:
-        dims = next(value for value in graph.input if value.name == old).type.tensor_type.shape.dim
-        shape = ["N", dims[1].dim_value or None]
+    model = onnx.ModelProto()
+    model.CopyFrom(raw.model)
+    graph = model.graph
+    names = _new_names(graph, raw.input)
+    _rename(graph, names)
     del graph.input[:]
     del graph.value_info[:]
-    graph.input.append(onnx.helper.make_tensor_value_info("X", onnx.TensorProto.FLOAT, shape))
+    graph.input.append(onnx.helper.make_tensor_value_info("X", onnx.TensorProto.FLOAT, ["N", features]))
+    return model, names.get(raw.probabilities, raw.probabilities)
+
+
+def _new_names(graph: Any, old_input: str) -> dict[str, str]:
+    """Old name: new name, for the input and for what has one of the names that this module gives."""
+    used = {name for node in graph.node for name in (*node.input, *node.output)}
+    used |= {tensor.name for tensor in graph.initializer}
+    ours = [name for name in sorted(used - {old_input}) if name in OWN_NAMES or name.startswith("calibration_")]
+    names = {old_input: "X"}
+    for name in ours:
+        number = next(i for i in itertools.count(1) if f"raw{i}_{name}" not in used)
+        names[name] = f"raw{number}_{name}"
+    return names
+
+
+def _rename(graph: Any, names: Mapping[str, str]) -> None:
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _rename(attribute.g, names)
+    for tensor in graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
 
 
 def _output(name: str, kind: int, shape: Sequence[Any]) -> Any:
@@ -185,4 +191,5 @@ def _splits(node: Any) -> set[tuple[int, float]]:
 
     values = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     lists = (values.get(f"nodes_{name}", []) for name in ("featureids", "values", "modes"))
-    return {(int(i), float(value)) for i, value, mode in zip(*lists, strict=False) if mode != b"LEAF"}
+    splits = {(int(i), float(value)) for i, value, mode in zip(*lists, strict=False) if mode != b"LEAF"}
+    return {(i, value) for i, value in splits if math.isfinite(value)}  # infinite: the split asks for missing values only

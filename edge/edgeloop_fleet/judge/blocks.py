@@ -50,8 +50,8 @@ def complete_until_s(loop: Loop, now_s: float) -> float:
 
 
 def mature_until_s(loop: Loop, now_s: float) -> float:
-    """Blocks that end by then have their labels."""
-    return min(complete_until_s(loop, now_s), now_s - duration_s(loop.monitor.label_delay))
+    """Blocks that end by then have their labels: the usual delay has passed since they were complete."""
+    return complete_until_s(loop, now_s) - duration_s(loop.monitor.label_delay)
 
 
 def run_length(loop: Loop) -> float:

@@ -10,9 +10,10 @@ Under "the error to be expected, given the past, is at most q" each M_f - t is a
 of blocks to a false alarm is at least A. A block enters as one bounded number: nothing is assumed about the rows in it, and
 no design effect is needed. Old good blocks do not hide a late fall, as every bet starts anew in every block.
 
-The margin is the effect-size gate: a fall of less starts nothing, however sure it is. It is 0.01, or the standard error of
-e0 itself where that is larger (few held-out rows, or days that differ). Parameters: the project's simulation on the wind and
-rain data (bets 0.1 to 0.8, margin 0.01 to 0.02, A = 100 days); days are not quite independent there, so A is nominal.
+The margin is the effect-size gate: a fall of less starts nothing, however sure it is. It is 0.01, or half the standard error
+of e0 where that is larger: with few held-out rows e0 itself is a guess. A, the bets and 0.01 come from the project's offline
+simulation on the wind and rain data; half (in place of a whole standard error, which made the judge blind for months after a
+promotion) was chosen there too, on the wind data of 2014. Days are not quite independent there, so A is nominal.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def tolerated_error(reference: Reference) -> float:
     error = 1.0 - reference.accuracy
     rows = max(reference.accuracy_rows, 1)
     spread = sqrt(max(error * (1.0 - error), 1.0 / rows) * reference.error_design_effect / rows)
-    return min(error + max(MARGIN, spread), 0.95)
+    return min(error + max(MARGIN, spread / 2), 0.95)
 
 
 def bets(rates: Sequence[float], q: float) -> list[float]:

@@ -50,7 +50,7 @@ def closed(findings: Findings) -> list[str]:
     Closed: a run that the fleet started by itself, from evidence, made a version that was promoted, and every node serves the
     newest promoted version at the end.
     """
-    started = {run["version"] for run in findings.runs if run["cause"] != "manual" and run["state"] == "succeeded"}
+    started = {run["version"] for run in findings.runs if run["cause"] != "manual"}
     promoted = [r["version"] for r in findings.rollouts if r["state"] == "done"]
     missing = []
     if not started & set(promoted):
@@ -136,22 +136,22 @@ def _mass(answers: Answers, differ: Sequence[str]) -> dict[str, Any]:
 def seconds_to_serving(
     runs: Sequence[Mapping[str, Any]], timeline: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """For each run that the fleet started: wall seconds from the evidence to the run's end, the first nodes, all nodes.
+    """For each version that came from evidence to the nodes: wall seconds from it to the run's end, the first nodes, all nodes.
 
     Soaking passes in stream time, so the last figure holds the time that the stream took in between.
     """
     found = []
     for run in runs:
-        if run["cause"] == "manual" or run["state"] != "succeeded":
-            continue
         settled = [e["wall_s"] for e in timeline if _is_settled(e, run["version"])]
+        if run["cause"] == "manual" or not settled:
+            continue
         begin_s = run["asked_wall_s"]
         found.append(
             {
                 "version": run["version"],
                 "run_ended": round(run["ended_wall_s"] - begin_s, 2),
-                "first_nodes": round(settled[0] - begin_s, 2) if settled else None,
-                "all_nodes": round(settled[-1] - begin_s, 2) if settled else None,
+                "first_nodes": round(settled[0] - begin_s, 2),
+                "all_nodes": round(settled[-1] - begin_s, 2),
             }
         )
     return found

@@ -93,7 +93,7 @@ def _folder(out: Path) -> Iterator[Path]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DemoError(
+            raise FolderError(
                 f"another demo is running in {out}: wait for it, or name another folder with --out"
             ) from error
         if state.exists() and not (state / "installation.json").exists() and any(state.iterdir()):
