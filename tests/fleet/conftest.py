@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from types import SimpleNamespace
+from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from zlib import crc32
 
@@ -36,6 +38,7 @@ from edgeloop_fleet.store import Store
 from edgeloop_fleet.testing import SimulatedAliases, SimulatedCluster, SimulatedTrigger, simulated_render
 
 HOUR_S, DAY_S = 3600, 86_400
+SERVED_S = 10 * DAY_S  # event time at which a test's first version begins to serve
 NODES = {"canary": ("n1",), "rest": ("n2", "n3")}
 EDGES = tuple(float(i) for i in range(-15, 16))
 
@@ -201,7 +204,6 @@ class World:
     cluster: SimulatedCluster
     trigger: SimulatedTrigger
     aliases: SimulatedAliases
-    versions: dict[str, int] = field(default_factory=dict)
 
     def heartbeat(self, version: int) -> None:
         """Every node says that it has loaded this version."""
@@ -214,6 +216,21 @@ class World:
             self.fleet.clock.advance(now_s + i * HOUR_S)
             self.heartbeat(version)
             self.fleet.tick()
+
+    def serve(self, version: int = 1, at_s: float = SERVED_S, **reference: Any) -> None:
+        """Rolls a first version out until it serves."""
+        self.fleet.put_rollout(make_rollout(version), make_version(version), make_reference(**reference))
+        self.settle(version, at_s)
+
+    def report_days(self, first: int, last: int, *, broken: tuple[str, ...] = (), **counts: Any) -> None:
+        """A report a day of every node; of nodes in `broken` feature a is mostly missing."""
+        sick = {"features": {"a": make_features(40, missing=104), "b": make_features(144)}}
+        for day in range(first, last):
+            for node in ("n1", "n2", "n3"):
+                values = {"rows": 144, **counts, **(sick if node in broken else {})}
+                start, end = day * DAY_S, (day + 1) * DAY_S
+                report = make_report(node, start, counts=make_counts(**values), window_end_s=end)
+                self.fleet.take(make_delivery(node, report))
 
     def kinds(self) -> list[str]:
         return [event["kind"] for event in self.fleet.store.events()]
@@ -255,6 +272,17 @@ def world(url: str) -> World:
     made = make_world(url)
     made.fleet.put_loop(make_loop())
     return made
+
+
+@pytest.fixture(scope="session")
+def process() -> ModuleType:
+    """`server_process.py`: the service as a process."""
+    spec = spec_from_file_location("fleet_server_process", Path(__file__).with_name("server_process.py"))
+    assert spec
+    assert spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

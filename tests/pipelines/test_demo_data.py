@@ -43,7 +43,7 @@ def wind_file(folder: Path) -> Path:
     return path
 
 
-def rain_file(folder: Path, rows: int = 3000) -> Path:
+def rain_file(folder: Path, rows: int = 8100) -> Path:
     """The rain file's columns with numbers that name their row."""
     frame = pd.DataFrame({name: [float(i) for i in range(rows)] for name in rainfall.COLUMNS})
     frame["rain"] = [i % 3 == 0 for i in range(rows)]
@@ -110,15 +110,15 @@ def test_one_turbine_goes_first(farm: Prepared) -> None:
 
 
 def test_rain_has_two_nodes_by_row_and_windows_that_begin_with_row_zero(tmp_path: Path) -> None:
-    """Row 0 and the stream's first row begin a window of 14 days; even rows are one node's, odd rows the other's."""
+    """Row 0 and the stream's first row begin a window of 16 weeks; even rows are one node's, odd rows the other's."""
     made = rainfall.prepare(rain_file(tmp_path))
     window_s = rainfall.WINDOW_DAYS * rainfall.DAY_S
     for frame in (made.history, made.stream):
         assert frame["time"].iloc[0].timestamp() % window_s == 0
         assert frame["station"].tolist()[:3] == ["station-a", "station-b", "station-a"]
-    assert len(made.history) == 2912
+    assert len(made.history) == 8064
     assert made.history["temperature"].tolist()[:3] == [0.0, 1.0, 2.0]
-    assert made.stream["rain"].tolist()[:2] == ["dry", "rain"]  # rows 2,912 and 2,913
+    assert made.stream["rain"].tolist()[:2] == ["rain", "dry"]  # rows 8,064 and 8,065
 
 
 @pytest.mark.parametrize(("text", "name"), [(wind.LOOP_YAML, "turbine-power"), (rainfall.LOOP_YAML, "rain")])

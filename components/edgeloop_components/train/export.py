@@ -8,6 +8,7 @@ its errors can be 150,000 lines long: they are cut.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -41,9 +42,11 @@ def _converted(model: Any, names: Sequence[str], widths: Sequence[int], what: st
     types = [(name, FloatTensorType([None, width])) for name, width in zip(names, widths, strict=True)]
     logging.getLogger("skl2onnx").setLevel(logging.ERROR)
     try:
-        return convert_sklearn(
-            model, initial_types=types, target_opset=OPSETS, options={"zipmap": False}, name="edgeloop"
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Field onnx.AttributeProto.ints", DeprecationWarning)
+            return convert_sklearn(
+                model, initial_types=types, target_opset=OPSETS, options={"zipmap": False}, name="edgeloop"
+            )
     except Exception as error:
         text = str(error)[:300]
         hint = " (protobuf 7 cannot hold what skl2onnx writes: protobuf<7 is needed)" if "got a boolean" in text else ""

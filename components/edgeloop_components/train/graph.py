@@ -192,4 +192,6 @@ def _splits(node: Any) -> set[tuple[int, float]]:
     values = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     lists = (values.get(f"nodes_{name}", []) for name in ("featureids", "values", "modes"))
     splits = {(int(i), float(value)) for i, value, mode in zip(*lists, strict=False) if mode != b"LEAF"}
-    return {(i, value) for i, value in splits if math.isfinite(value)}  # infinite: the split asks for missing values only
+    return {
+        (i, value) for i, value in splits if math.isfinite(value)
+    }  # infinite: the split asks for missing values only

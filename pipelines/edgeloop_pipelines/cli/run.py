@@ -14,8 +14,7 @@ import typer
 
 from edgeloop_contracts import Loop, RunRequest, run_key
 from edgeloop_pipelines.cli.console import JsonOption, console, emit, say, table
-
-HomeOption = Annotated[Path, typer.Option(envvar="EDGELOOP_HOME", help="Folder of this machine's state.")]
+from edgeloop_pipelines.cli.stores import HomeOption, running_store
 
 
 def command(
@@ -30,8 +29,9 @@ def command(
 ) -> None:
     """Run the training pipeline on this machine: the same pipeline that a cluster runs, one process a step.
 
-    Data, model and image go to the object store that AWS_ENDPOINT_URL_S3 names; without one, SeaweedFS is started for the
-    run and keeps its data in HOME/objects. With EDGELOOP_FLEET_URL the fleet service is asked to roll the version out.
+    Data, model and image go to the object store that AWS_ENDPOINT_URL_S3 names; without one, to that which runs in HOME, or
+    SeaweedFS is started for the run and keeps its data in HOME/objects. The fleet service that EDGELOOP_FLEET_URL names, or
+    that runs in HOME, is asked to roll the version out.
 
     Exit codes: 0 the version is accepted, 4 a gate rejected it, 1 the run failed.
 
@@ -74,22 +74,36 @@ def manual_request(loop: Loop, key: str = "") -> RunRequest:
 
 @contextlib.contextmanager
 def platform(home: Path) -> Iterator[None]:
-    """The stores of a run: those of the environment, or SeaweedFS and an image folder in `home` for its duration."""
-    os.environ.setdefault("EDGELOOP_IMAGES", str(home.absolute() / "images"))
-    if os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
-        yield
-        return
-    from edgeloop_components.stores import seaweed
+    """The stores of a run: those of the environment, those that run in `home` now, or SeaweedFS for its duration."""
+    home, before, store = home.absolute(), dict(os.environ), None
+    os.environ.setdefault("EDGELOOP_IMAGES", str(home / "images"))
+    if not (os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")):
+        running = _running(home)
+        if running is None:
+            from edgeloop_components.stores import seaweed
 
-    store = seaweed.start(home.absolute() / "objects")
-    before = dict(os.environ)
-    os.environ.update(store.env())
+            store = seaweed.start(home / "objects")
+        os.environ.update(running or (store.env() if store else {}))
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-        store.stop()
+        if store is not None:
+            store.stop()
+
+
+def _running(home: Path) -> dict[str, str] | None:
+    """How to reach what runs in `home` now: its object store, and its fleet service when that answers; None: nothing."""
+    store = running_store(home / "objects") if (home / "objects" / "data").is_dir() else None
+    if store is None or not (home / "installation.json").exists():
+        return store
+    from edgeloop_pipelines.local.children import listening
+    from edgeloop_pipelines.local.installation import HOST, open_installation
+
+    installation = open_installation(home)
+    fleet = {"EDGELOOP_FLEET_URL": installation.fleet_url} if listening(HOST, installation.fleet_port) else {}
+    return {**store, **({} if os.environ.get("EDGELOOP_FLEET_URL") else fleet)}
 
 
 def show(result: Mapping[str, Any]) -> None:

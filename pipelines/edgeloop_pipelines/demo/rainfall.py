@@ -1,4 +1,4 @@
-"""The weather station: will this day be called rainy? Two nodes take every other row; about 50 years are the stream.
+"""The weather station: is this a rainy day? Two nodes take every other row; 22 years are history, 28 years the stream.
 
 The file has no dates, only the order of days: the dates here are synthetic (one row a day from `FIRST_DAY`). From about row
 12,000 on, the dew-point column collapses: a sensor or a converter failed. Before that nothing much changes.
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LOOP_YAML", "prepare"]
 
-WINDOW_DAYS = 182  # half a year: with one row a day, a shorter window holds few rows of one season
-FIRST_DAY = 11 * WINDOW_DAYS  # days since 1970: 1975-06-26, so that row 0 begins a window
-FIRST_ROWS = 16 * WINDOW_DAYS  # 2,912 rows, eight years
+WINDOW_DAYS = 112  # with one row a day, a shorter window holds too few rows to judge by
+FIRST_DAY = 18 * WINDOW_DAYS  # days since 1970: 1975-07-10, so that row 0 begins a window
+FIRST_ROWS = 72 * WINDOW_DAYS  # 8,064 rows: the sensor fails about 11 years later
 DELAY_DAYS = 14
-FIRST_YEAR, YEARS_A_PERIOD = 1983, 4  # of the table
+FIRST_YEAR, YEARS_A_PERIOD = 1997, 4  # of the table
 DAY_S = 86_400
 NODES = ("station-a", "station-b")
 COLUMNS = {
@@ -44,7 +44,7 @@ kind: Loop
 metadata: {name: rain, owner: weather}
 
 data:
-  source: s3://telemetry/rain/             # the archive: one part a step, two weeks late
+  source: s3://telemetry/rain/             # the archive: a part every 16 weeks, with the labels that are there
   time: time                               # synthetic: the file has the order of days only
   node: station
   label: rain
@@ -70,8 +70,8 @@ targets:
   - {name: field, platform: linux/amd64, runtime: onnxruntime, nodes: {group: field}}
 
 monitor:
-  window: 182d                             # nodes count per half-year: one row a day is not much
-  false_alarms: 1/year                     # with such windows far fewer: never more than one in 20 windows
+  window: 112d                             # nodes count per 16 weeks: one row a day is not much
+  false_alarms: 1/year                     # with such windows fewer: never more than one in 20 windows
   label_delay: 14d
 
 retrain:
@@ -81,12 +81,12 @@ retrain:
 
 rollout:
   waves: [[canary], [field]]
-  soak: 182d
+  soak: 112d
   tolerance: 0.2
 """
 
 STORY = (
-    "Data: one row a day for about 50 years; two nodes take every other row. The file has no dates: those here are synthetic.",
+    "Data: one row a day; 22 years are history, 28 the stream. Two nodes take every other row. The dates are synthetic.",
     "Label: was it a rainy day? The truth comes 14 days late.",
     "Why it decays: from about row 12,000 (2008 here) on, the dew-point sensor's values collapse.",
 )
@@ -110,8 +110,8 @@ def prepare(csv: Path) -> Prepared:
         inputs=INPUTS,
         step_s=WINDOW_DAYS * DAY_S,
         delay_s=DELAY_DAYS * DAY_S,
-        block_s=WINDOW_DAYS * DAY_S,
-        step_name="half-year",
+        block_s=182 * DAY_S,
+        step_name="16 weeks",
         block_name="half-year",
         story=STORY,
     )
