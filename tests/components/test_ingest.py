@@ -236,6 +236,17 @@ def test_missing_values_of_features_are_allowed(tmp_path: Path) -> None:
     assert codes[4] != codes[4]
 
 
+def test_numbers_may_be_taken_as_categories_but_texts_not_as_numbers(tmp_path: Path) -> None:
+    """An older model may hold a column for a category: its numbers go by their text. The other way round is refused."""
+    path = write_csv(tmp_path / "rows.csv", [{**row, "a": i % 3} for i, row in enumerate(make_rows(20))])
+    ingest(make_loop(source=str(path)), tmp_path / "out", objects=None)
+    rows = read_rows(tmp_path / "out")
+    codes = encode(rows, [FeatureReference(name="a", kind="category", categories=("2", "1"))])[:, 0].tolist()
+    assert codes[:3] == [-1.0, 1.0, 0.0]
+    with pytest.raises(DataError, match="column kind: expected numbers, the snapshot has texts"):
+        encode(rows, [FeatureReference(name="kind", kind="number")])
+
+
 def test_labels_of_any_type_become_text(tmp_path: Path) -> None:
     """Whole numbers have no .0, truth values are true and false, and the kind of the column is kept."""
     for name, values, kind, texts in (

@@ -131,8 +131,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         describe(tmp_path / "none.onnx")
 
 
-def test_scoring_is_the_same_whatever_the_machine_has_for_cores(model: Path, tmp_path: Path) -> None:
-    """The session has one thread: a batch and its rows alone give the same bits."""
+def test_a_batch_and_its_rows_alone_give_the_same_bits(model: Path, tmp_path: Path) -> None:
+    """The session has one thread, so sums are added in one order; with more of them a batch may come out otherwise."""
     (tmp_path / "model.onnx").write_bytes(model.read_bytes())
     score: Any = RUNTIMES["onnxruntime"].load(tmp_path)
     rows = np.random.default_rng(1).normal(size=(50, 3)).astype(np.float32)

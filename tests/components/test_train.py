@@ -369,7 +369,7 @@ def test_measurements_are_no_labels(tmp_path: Path) -> None:
     """A label column of many numbers is named, and what edgeloop predicts."""
     rows = [{**row, "y": row["b"]} for row in make_rows(300)]
     loop = make_loop()
-    with pytest.raises(TrainError, match="data.label: y has 300 different numbers.*classes only"):
+    with pytest.raises(TrainError, match=r"data\.label: y has 300 different numbers.*classes only"):
         train(loop, snapshot_of(tmp_path, loop, rows), tmp_path / "out")
 
 

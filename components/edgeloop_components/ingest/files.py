@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +22,7 @@ def filling(out: Path) -> Iterator[Path]:
     """
     existed = out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    work = out / f".filling-{os.getpid()}"
-    work.mkdir()
+    work = Path(tempfile.mkdtemp(prefix=".filling-", dir=out))
     try:
         yield work
         for path in sorted(work.iterdir(), key=lambda p: (p.stat().st_mtime_ns, p.name)):

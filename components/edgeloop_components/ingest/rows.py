@@ -81,14 +81,16 @@ class Rows:
 def encode(rows: Rows, features: Sequence[Column | FeatureReference]) -> npt.NDArray[np.float64]:
     """The matrix [rows, features] that a node would make of these rows: numbers, category codes, NaN for missing.
 
-    `features` say names, kinds and categories; a number column that is taken as a category goes by its text.
+    `features` say names, kinds and categories; a number column that is taken as a category goes by its text. DataError when
+    a feature has no column, or is a number and its column is not.
     """
     import numpy as np
 
     matrix = np.empty((len(rows), len(features)), dtype=np.float64)
     for i, feature in enumerate(features):
-        rows.column(feature.name)
-        numeric = feature.kind == "number"
+        numeric, found = feature.kind == "number", rows.column(feature.name).kind
+        if numeric and found != "number":
+            raise DataError(f"column {feature.name}: expected numbers, the snapshot has texts")
         matrix[:, i] = rows.numbers(feature.name) if numeric else rows.codes(feature.name, feature.categories)
     return matrix
 

@@ -73,7 +73,10 @@ class _Data:
 
 
 def train(loop: Loop, snapshot_dir: Path, out: Path) -> Trained:
-    """Trains the loop's model on the snapshot in `snapshot_dir`. TrainError, DataError, ModelError; nothing is left in `out` then."""
+    """Trains the loop's model on the snapshot in `snapshot_dir`.
+
+    TrainError, DataError, ModelError; an error inside the loop's own entrypoint is raised as it is. Nothing is left then.
+    """
     started_s = time.perf_counter()
     rows = read_rows(snapshot_dir)
     _check_labels(loop, rows)

@@ -193,6 +193,9 @@ def play(world: World) -> None:
             rows = world.stream.rows_until(end_s)
             rate = rows / max(time.monotonic() - began_s - world.waited_s, 1e-3)
             world.live.moved(end_s, rows, rate, recent_accuracy(world.stream, rows_a_block))
+    alive = [kill.part for kill in world.kills if kill.moment == "streaming"]
+    if alive:
+        raise DemoError(f"chaos: {', '.join(alive)} could not be killed, so nothing is shown by it")
 
 
 def _rows_a_block(prepared: Prepared) -> int:

@@ -13,6 +13,7 @@ from edgeloop_pipelines.demo.svg import Curve, Mark, chart
 __all__ = ["accuracy_chart", "page"]
 
 NAMES = {"left_alone": "left alone", "calendar": "by calendar", "loop": "the loop"}
+KEPT_CHARACTERS = 16  # a cell of so many is not broken into lines
 CSS = """\
 :root{color-scheme:light dark;--ink:#1a202c;--dim:#4a5568;--line:#e2e8f0;--page:#f7fafc;--card:#fff;--good:#15803d;--bad:#b91c1c}
 @media (prefers-color-scheme:dark){:root{--ink:#f1f5f9;--dim:#a0aec0;--line:#2d3748;--page:#0f1115;--card:#16191f;
@@ -24,7 +25,7 @@ h1{font-size:24px;margin:0 0 4px}h2{font-size:17px;margin:34px 0 8px}p{margin:6p
 border:1px solid var(--line);border-radius:8px}.big b{display:block;font-size:24px}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid var(--line);vertical-align:top}
-th{font-weight:600;color:var(--dim)}td.n,th.n{text-align:right}.good{color:var(--good)}.bad{color:var(--bad)}
+th{font-weight:600;color:var(--dim)}td.n,th.n{text-align:right}.k{white-space:nowrap}.good{color:var(--good)}.bad{color:var(--bad)}
 svg{width:100%;height:auto;margin:8px 0;border:1px solid var(--line);border-radius:8px}ul{padding-left:20px;margin:6px 0}
 details summary{cursor:pointer;color:var(--dim)}"""
 
@@ -92,11 +93,12 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]], numbers: It
     """A table; `numbers` are the columns that stand to the right."""
     right = set(numbers)
 
+    def cell(tag: str, i: int, text: str) -> str:
+        css = "n" if i in right else "k" if len(text) <= KEPT_CHARACTERS else ""
+        return f'<{tag} class="{css}">{escape(text)}</{tag}>' if css else f"<{tag}>{escape(text)}</{tag}>"
+
     def cells(tag: str, values: Sequence[object]) -> str:
-        return "".join(
-            f'<{tag} class="n">{escape(str(v))}</{tag}>' if i in right else f"<{tag}>{escape(str(v))}</{tag}>"
-            for i, v in enumerate(values)
-        )
+        return "".join(cell(tag, i, str(value)) for i, value in enumerate(values))
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return (
