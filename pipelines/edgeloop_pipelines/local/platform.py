@@ -98,13 +98,12 @@ class Platform:
             raise PlatformError(f"expected one of {', '.join(self.parts())}, got {part}")
 
     def _agent_pid(self, node: str) -> int:
+        """The agent's process, told by the node's own folder on its command line (pods get a clean environment)."""
+        folder = str(self.installation.cluster / "nodes" / node) + "/"
         found = [
             process
-            for process, environment, command in _processes()
-            if environment.get(HOME) == str(self.home)
-            and environment.get("EDGELOOP_NODE") == node
-            and "agent" in command
-            and "edgeloop_node" in command
+            for process, _, command in _processes()
+            if {"edgeloop_node", "agent"} <= set(command) and any(word.startswith(folder) for word in command)
         ]
         if not found:
             raise PlatformError(f"no agent runs on node {node}")
