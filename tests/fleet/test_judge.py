@@ -90,7 +90,7 @@ def test_the_estimate_speaks_where_labels_are_silent(make):
     """Without labels two blocks of low confidence ask for a run for performance."""
     verdict = _judge(make, _blocks(make, 10, rows=2000, **make.confidence(2000, 0.6)))[0]
     assert (verdict.judgement, verdict.cause) == ("estimated_performance", "performance")
-    assert "No labels" in verdict.sentence
+    assert "No labels are due yet" in verdict.sentence
 
 
 def test_the_estimate_outranks_drift(make):

@@ -56,7 +56,7 @@ def holds(found: Performance) -> str:
 def estimated(found: Estimate, reference: Reference, *, low: bool) -> str:
     how = "surely below" if low else "no sure fall from"
     return (
-        f"No labels; by its confidence the model is right in {percent(found.accuracy)} "
+        f"No labels are due yet; by its confidence the model is right in {percent(found.accuracy)} "
         f"(+- {percent(3 * found.error)}) of {found.rows:,} rows, {how} the {percent(reference.accuracy)} when it was accepted."
     )
 

@@ -44,6 +44,7 @@ def _arguments(settings: Settings) -> list[str]:
         *("--host", "$(EDGELOOP_HOST)"),
         *("--port", str(settings.feedback_port)),
         *("--poll-s", f"{settings.poll_s:g}"),
+        *("--publish-s", f"{settings.poll_s:g}"),
     ]
 
 

@@ -248,10 +248,14 @@ def _processes() -> Iterator[tuple[int, dict[str, str], list[str]]]:
 
 
 def _sweep(home: Path) -> None:
-    """SIGKILL to every process that carries this home and is not an ancestor of this one."""
-    ancestors = set(_ancestors())
-    for process, environment, _ in _processes():
-        if environment.get(HOME) == str(home) and process not in ancestors:
+    """SIGKILL to every process of this home that is not an ancestor of this one.
+
+    A part carries the home in its environment; what runs in the stand-in's pods has it on its command line only.
+    """
+    ancestors, folder = set(_ancestors()), f"{home}/"
+    for process, environment, command in _processes():
+        in_a_pod = "edgeloop_node" in command and any(word.startswith(folder) for word in command)
+        if (environment.get(HOME) == str(home) or in_a_pod) and process not in ancestors:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
 
