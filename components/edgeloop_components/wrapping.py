@@ -48,11 +48,8 @@ __all__ = [
     "take_in",
 ]
 
-MODEL_FILES = {
-    "model.onnx": "onnx",
-    "reference.json": "reference",
-    "golden.json": "golden",
-}  # file: field of ModelVersion
+# file: field of ModelVersion
+MODEL_FILES = {"model.onnx": "onnx", "reference.json": "reference", "golden.json": "golden"}
 CHAMPION, CANDIDATE = "champion", "candidate"
 
 
@@ -169,10 +166,8 @@ def enter(
     objects, loop = connect(), step.loop
     catalog.put_loop(objects, loop, actor=started_by or "edgeloop", why=cause, at_s=now_or(now_s))
     sources = {name: Path(trained, name) for name in MODEL_FILES}
-    sources |= {
-        "snapshot.json": Path(snapshot, "snapshot.json"),
-        "validation.json": Path(validation, "validation.json"),
-    }
+    sources["snapshot.json"] = Path(snapshot, "snapshot.json")
+    sources["validation.json"] = Path(validation, "validation.json")
     base = _unnumbered(step, snapshot, trained, validation)
     base = replace(base, cause=cause, started_by=started_by, created_s=now_or(now_s))
     made = catalog.register(objects, loop.name, lambda number: replace(base, number=number), step.run_key, sources)
@@ -242,7 +237,10 @@ def pack(step: Step, version: str, compiled: str, profiled: str, out: str) -> Pa
 
 
 def roll_out(step: Step, version: str, packages: Sequence[str], out: str, *, evidence_s: float, now_s: float) -> Told:
-    """Makes the rollout against the champion, keeps it in the catalog and `out`, names the candidate, tells the fleet."""
+    """Makes the rollout against the champion, keeps it in the catalog and `out`, names the candidate, tells the fleet.
+
+    Every target is packed by now: a version that an earlier try of the run left withdrawn is admitted again.
+    """
     from edgeloop_components.catalog import catalog
     from edgeloop_components.rollout.core import make_rollout, read_packages, tell_fleet
     from edgeloop_components.stores.objects import connect
@@ -259,9 +257,10 @@ def roll_out(step: Step, version: str, packages: Sequence[str], out: str, *, evi
         evidence_s=evidence_s,
         created_s=now_or(now_s),
     )
-    text = dumps(wanted, indent=1)
-    objects.put(f"catalog/{name}/rollouts/{new.number:06d}.json", text.encode())
-    _write(out, "rollout.json", text)
+    _write(out, "rollout.json", text := dumps(wanted, indent=1))
+    objects.put(catalog.rollout_key(name, new.number), text.encode())
+    again = f"run {step.run_key} was tried again and went through"
+    catalog.readmit(objects, name, new.number, again, actor=_actor(new), at_s=now_or(now_s))
     catalog.set_alias(objects, name, CANDIDATE, new.number, actor=_actor(new), why=new.cause, at_s=new.created_s)
     reference = loads(Reference, Path(version, "reference.json").read_bytes())
     told = tell_fleet(os.environ.get("EDGELOOP_FLEET_URL", ""), step.loop, wanted, new, reference)
@@ -270,7 +269,10 @@ def roll_out(step: Step, version: str, packages: Sequence[str], out: str, *, evi
 
 
 def record(step: Step, facts: dict[str, str], *, state: str, message: str, now_s: float) -> None:
-    """Records in the catalog how the run ended, with `facts` about it. `state` is KFP's: SUCCEEDED, FAILED, CANCELLED."""
+    """Records how the run ended, with `facts` about it. `state` is KFP's: SUCCEEDED, FAILED, CANCELLED.
+
+    An accepted version of a failed run is withdrawn first, unless its rollout was written: then every target is packed.
+    """
     from edgeloop_components.catalog import catalog
     from edgeloop_components.stores.objects import connect
 
@@ -280,15 +282,18 @@ def record(step: Step, facts: dict[str, str], *, state: str, message: str, now_s
     notes = failures(objects, step.run_key) if failed else []
     whys = [f"step {n['step']} {n['target']}".strip() + f": {n['error']} (log: {n['log']})" for n in notes]
     missed = [f"{g.gate}: expected {g.expected}, got {g.got}" for g in made.gates if not g.passed] if made else []
-    document = {
+    document: dict[str, Any] = {
         **facts,
         "at_s": now_or(now_s),
         "state": "failed" if failed else "rejected" if missed else "succeeded",
         "version": made.number if made else None,
-        "reason": "; ".join((whys or [message]) if failed else missed),
+        "reason": "; ".join((whys or [message or f"the run ended as {state}"]) if failed else missed),
     }
     step.note(outcome=document["state"])
-    catalog.record_run(objects, name, step.run_key, document, actor=facts["started_by"] or "edgeloop")
+    actor = facts["started_by"] or "edgeloop"
+    if failed and made and next(objects.list(catalog.rollout_key(name, made.number)), None) is None:
+        catalog.withdraw(objects, name, made.number, document["reason"], actor=actor, at_s=document["at_s"])
+    catalog.record_run(objects, name, step.run_key, document, actor=actor)
 
 
 def _write(folder: str, name: str, text: str) -> None:

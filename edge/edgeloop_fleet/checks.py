@@ -3,6 +3,10 @@
 Two kinds of trouble. A forged or broken delivery is refused whole (`problems_in_delivery`). A report that is right in itself
 but unknown here (loop, version, bins) or of a strange date is refused alone and named (`refusal`); it is not acknowledged, so
 its node keeps it and sends it again, and no counts are lost while a version is not yet known.
+
+Counts must agree with each other as a node's monitor makes them: no histogram holds more than its rows. What an honest node
+may send is not refused: labels come in reports of their own without rows, so they have a limit instead; and sequences jump,
+as one counter numbers all windows of a server.
 """
 
 from __future__ import annotations
@@ -12,12 +16,15 @@ from collections.abc import Iterator, Mapping
 
 from edgeloop_contracts import Counts, Delivery, FeatureCounts, FeatureReference, Problem, Reference, Report
 from edgeloop_contracts.reference import CONFIDENCE_BINS
-from edgeloop_contracts.report import LATENCY_EDGES_US
+from edgeloop_contracts.report import CONFIDENCE_UNIT, LATENCY_EDGES_US
 
-__all__ = ["problems_in_counts", "problems_in_delivery", "refusal"]
+__all__ = ["problems_in_counts", "problems_in_delivery", "problems_in_window", "refusal"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,252}")
 MOST = 2**40  # rows, sequences and times beyond this are forged; sums of what is below fit 64 bits
+MOST_LABELLED = 10**9  # in one window of one node: a label costs the agent a stored row, so that many cannot come
+LONGEST_WINDOW_S = 366 * 86_400
+CONFIDENCE_SLACK = 1.01  # a probability may be a little above 1 by rounding in the model
 NUMBERS = ("rows", "refused", "failed", "labelled", "correct")
 
 
@@ -31,17 +38,41 @@ def _report(path: str, report: Report, node: str) -> Iterator[Problem]:
     yield from _names(path, {"loop": report.loop, "node": report.node, "group": report.group, "boot": report.boot})
     if report.node != node:
         yield Problem(f"{path}node", f"the delivery's own node {node}", report.node[:60])
+    if report.sequence > MOST:
+        yield Problem(f"{path}sequence", f"<= {MOST}", str(report.sequence))
     if not 0 <= report.window_start_s < report.window_end_s <= MOST:
         got = f"{report.window_start_s} to {report.window_end_s}"
         yield Problem(f"{path}window_end_s", "a window of Unix seconds that ends after it starts", got)
-    if report.sequence > MOST:
-        yield Problem(f"{path}sequence", f"<= {MOST}", str(report.sequence))
+    elif report.window_end_s - report.window_start_s > LONGEST_WINDOW_S:
+        got = f"{report.window_end_s - report.window_start_s} s"
+        yield Problem(f"{path}window_end_s", f"a window of at most {LONGEST_WINDOW_S} s", got)
+    yield from _sums(f"{path}counts", report.counts)
+
+
+def _limits(counts: Counts) -> Iterator[tuple[str, float, float, str]]:
+    """Field, what it says, the most that it may, and that in words."""
     for field in NUMBERS:
-        if getattr(report.counts, field) > MOST:
-            yield Problem(f"{path}counts.{field}", f"<= {MOST}", str(getattr(report.counts, field)))
-    if report.counts.correct > report.counts.labelled:
-        got = f"{report.counts.correct} of {report.counts.labelled}"
-        yield Problem(f"{path}counts.correct", "at most as many as labelled", got)
+        yield field, getattr(counts, field), MOST, f"<= {MOST}"
+    yield "labelled", counts.labelled, MOST_LABELLED, f"<= {MOST_LABELLED} in one window"
+    yield "correct", counts.correct, counts.labelled, f"at most as many as labelled ({counts.labelled})"
+    rows = f"at most as many as rows ({counts.rows}) in all"
+    yield "classes", sum(counts.classes), counts.rows, rows
+    yield "confidence", sum(counts.confidence), counts.rows, rows
+    asked = counts.rows + counts.failed + counts.refused
+    yield "latency", sum(counts.latency), asked, f"at most as many as rows, failed and refused ({asked}) in all"
+    for name, seen in counts.features.items():
+        path = f"features.{name[:60]}"
+        yield f"{path}.counts", sum(seen.counts) + seen.missing, counts.rows, f"{rows}, with the missing"
+        yield f"{path}.out_of_range", seen.out_of_range, counts.rows, rows
+    for i, (n, total) in enumerate(zip(counts.confidence, counts.confidence_sums, strict=False)):
+        most = n * CONFIDENCE_SLACK / CONFIDENCE_UNIT
+        yield f"confidence_sums[{i}]", total, most, f"<= {most:.0f} for {n} rows"
+
+
+def _sums(path: str, counts: Counts) -> Iterator[Problem]:
+    for field, got, most, expected in _limits(counts):
+        if got > most:
+            yield Problem(f"{path}.{field}", expected, str(got))
 
 
 def problems_in_delivery(delivery: Delivery, most: int) -> list[Problem]:
@@ -51,6 +82,18 @@ def problems_in_delivery(delivery: Delivery, most: int) -> list[Problem]:
     problems = list(_names("", {"node": delivery.node, "group": delivery.group}))
     for i, report in enumerate(delivery.reports):
         problems += _report(f"reports[{i}].", report, delivery.node)
+    return problems
+
+
+def problems_in_window(path: str, report: Report, reference: Reference) -> list[Problem]:
+    """Where a report's window is not one of the version's: as long as its reference says, at a multiple of that."""
+    length_s, window_s = report.window_end_s - report.window_start_s, reference.window_s
+    problems = []
+    if length_s != window_s:
+        problems.append(Problem(f"{path}window_end_s", f"a window of {window_s} s, as the version's", f"{length_s} s"))
+    if report.window_start_s % window_s:
+        expected = f"a multiple of the version's window of {window_s} s"
+        problems.append(Problem(f"{path}window_start_s", expected, str(report.window_start_s)))
     return problems
 
 

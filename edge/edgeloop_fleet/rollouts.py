@@ -13,7 +13,7 @@ from edgeloop_contracts import Rollout, RolloutEvent, dumps, loads
 from edgeloop_fleet import tables as t
 from edgeloop_fleet.store import Store
 
-__all__ = ["Kept", "add", "approve", "current", "listed", "save"]
+__all__ = ["Kept", "add", "approve", "current", "listed", "save", "served_since_s"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,13 @@ def current(store: Store, loop: str) -> Kept | None:
     found = store.rows(sa.select(t.rollouts).where(*where).order_by(t.rollouts.c.id))
     kept = [Kept(row.id, loads(Rollout, row.document), row.approved) for row in found]
     return min(kept, key=lambda k: k.rollout.state == "waiting", default=None)
+
+
+def served_since_s(store: Store, loop: str, version: int) -> float | None:
+    """When the newest rollout of a version went through, on the fleet's clock; None when none has."""
+    where = (t.rollouts.c.loop == loop, t.rollouts.c.version == version, t.rollouts.c.state == "done")
+    found = store.rows(sa.select(t.rollouts.c.document).where(*where).order_by(t.rollouts.c.id.desc()).limit(1))
+    return max((event.at_s for row in found for event in loads(Rollout, row.document).history), default=None)
 
 
 def save(store: Store, number: int, rollout: Rollout) -> None:

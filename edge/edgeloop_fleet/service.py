@@ -30,6 +30,7 @@ from edgeloop_fleet import checks, rollouts
 from edgeloop_fleet.clocks import ReportClock, WallClock
 from edgeloop_fleet.controller.reconcile import Hands
 from edgeloop_fleet.ports import Decision, Trigger
+from edgeloop_fleet.scheduling import Scheduling
 from edgeloop_fleet.settings import Settings
 from edgeloop_fleet.store import Store
 from edgeloop_fleet.tick import Judging, Rolling, Timeline, ask
@@ -76,6 +77,7 @@ class Fleet:
         self.metrics: Counter[str] = Counter()
         self._judging = Judging(store, trigger, self.timeline)
         self._rolling = Rolling(store, settings, hands, self.timeline)
+        self._scheduling = Scheduling(store, trigger, self.timeline)
         self._ticking = threading.Lock()
         self._loops, self._references = store.loops(), store.references()
 
@@ -106,6 +108,7 @@ class Fleet:
                 bad.append((report, replace(why, path=f"reports[{i}].{why.path}")))
                 continue
             assert reference is not None
+            problems += checks.problems_in_window(f"reports[{i}].", report, reference)
             problems += checks.problems_in_counts(f"reports[{i}].counts", report.counts, reference)
             good.append(report)
         return good, bad
@@ -157,7 +160,7 @@ class Fleet:
     # ---- the clock's hand
 
     def tick(self) -> dict[str, Any]:
-        """Judges and steps now: every loop's rollout one step, then its verdicts. Trouble in one loop stops no other."""
+        """Judges and steps now: for each loop its rollout, its verdicts, its schedule. Trouble in one stops no other."""
         with self._ticking:
             now_s = self.clock.now_s()
             for loop in self._loops.values():
@@ -174,7 +177,12 @@ class Fleet:
         }
 
     def _tick_loop(self, loop: Loop, now_s: float) -> None:
-        for part, act in (("rollout", self._rolling.step), ("judge", self._judging.judge)):
+        parts = (
+            ("rollout", self._rolling.step),
+            ("judge", self._judging.judge),
+            ("schedule", self._scheduling.look),  # after the judge: a run that it has started is the scheduled one too
+        )
+        for part, act in parts:
             try:
                 act(loop, now_s)
                 self.timeline.settle(loop.name, part)

@@ -200,6 +200,7 @@ class Rolling:
             accuracy=reference.accuracy,
             accuracy_rows=reference.accuracy_rows,
             design_effect=reference.error_design_effect,
+            window_s=reference.window_s,
         )
         return self._with_rest(found, rollout, since_s)
 

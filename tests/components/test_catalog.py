@@ -303,3 +303,90 @@ def test_loop_documents(store: Objects) -> None:
     assert len(list(audit.entries(store, "turbine"))) == 1
     with pytest.raises(NotFound, match="known: turbine"):
         catalog.get_loop(store, "turbin")
+
+
+def test_a_withdrawn_version_is_seen_as_rejected(store: Objects, build: Build, version_files: dict[str, Path]) -> None:
+    """Withdrawing leaves the document as it is; readers see a rejected version with the reason, and no alias takes it;
+    its run registered again gives it as it was made; admitted again it is as before, and the log holds each act once."""
+    made = catalog.register(store, "turbine", build("r1"), "r1", version_files)
+    other = catalog.register(store, "turbine", build("r2"), "r2", version_files)
+    key = "catalog/turbine/versions/000001.json"
+    written = store.get(key)
+    for why in ("no compiler", "no compiler", "no disk"):
+        seen = catalog.withdraw(store, "turbine", 1, why, actor="judge", at_s=5.0)
+    assert (seen.state, seen.gates[:-1]) == ("rejected", made.gates)
+    assert (seen.gates[-1].gate, seen.gates[-1].passed, seen.gates[-1].got) == ("build", False, "no disk")
+    assert catalog.version(store, "turbine", 1) == seen
+    assert catalog.versions(store, "turbine") == [seen, other]
+    assert store.get(key) == written
+    with pytest.raises(catalog.CatalogError, match=r"was rejected \(build: expected every target .*, got no disk"):
+        catalog.set_alias(store, "turbine", "candidate", 1)
+    assert catalog.register(store, "turbine", build("r1"), "r1", version_files) == made
+    assert catalog.readmit(store, "turbine", 1, "went through")
+    assert not catalog.readmit(store, "turbine", 1, "went through")
+    assert catalog.versions(store, "turbine") == [made, other]
+    catalog.withdraw(store, "turbine", 1, "no disk")
+    acts = [(e.action, e.subject, e.why) for e in audit.entries(store, "turbine") if e.action != "register"]
+    assert acts == [
+        ("withdraw", "turbine@1", "no compiler"),
+        ("withdraw", "turbine@1", "no disk"),
+        ("readmit", "turbine@1", "went through"),
+        ("withdraw", "turbine@1", "no disk"),
+    ]
+    assert audit.verify(store, "turbine") == []
+
+
+def test_what_cannot_be_withdrawn(store: Objects, build: Build, version_files: dict[str, Path]) -> None:
+    """A version that an alias points to is refused, one that its gates rejected keeps its reasons, one that is not
+    there is named; nothing of that is logged."""
+    catalog.register(store, "turbine", build("r1"), "r1", version_files)
+    rejected = catalog.register(store, "turbine", build("r2", state="rejected"), "r2", version_files)
+    catalog.set_alias(store, "turbine", "champion", 1)
+    with pytest.raises(catalog.CatalogError, match="turbine@1: expected no alias to point to it, found champion"):
+        catalog.withdraw(store, "turbine", 1, "why")
+    assert catalog.withdraw(store, "turbine", 2, "why") == rejected
+    with pytest.raises(NotFound, match="turbine@9"):
+        catalog.withdraw(store, "turbine", 9, "why")
+    assert catalog.version(store, "turbine", 1).state == "accepted"
+    assert {e.action for e in audit.entries(store, "turbine")} == {"register", "set_alias"}
+
+
+@pytest.mark.parametrize("act", ["withdraw", "readmit"])
+def test_interrupted_withdrawal(act: str, build: Build, version_files: dict[str, Path]) -> None:
+    """A process that dies before the log entry of a withdrawal, or of its end: repeated, there is one entry of each."""
+    store = Dying()
+    catalog.register(store, "turbine", build("r1"), "r1", version_files)
+    acts = {"withdraw": catalog.withdraw, "readmit": catalog.readmit}
+    if act == "readmit":
+        catalog.withdraw(store, "turbine", 1, "why")
+    store.before = "audit/"
+    with pytest.raises(SystemExit):
+        acts[act](store, "turbine", 1, "why")
+    assert catalog.version(store, "turbine", 1).state == "rejected"
+    store.before = ""
+    acts[act](store, "turbine", 1, "why")
+    assert catalog.version(store, "turbine", 1).state == ("rejected" if act == "withdraw" else "accepted")
+    logged = [e.action for e in audit.entries(store, "turbine")]
+    assert logged == (["register", "withdraw"] if act == "withdraw" else ["register", "withdraw", "readmit"])
+
+
+def test_standing_says_what_a_version_lacks(store: Objects, build: Build, version_files: dict[str, Path]) -> None:
+    """An accepted version is not packed, then packed and not rolled out, then whole; a rejected one is just that."""
+    made = catalog.register(store, "turbine", build("r1"), "r1", version_files)
+    said = [catalog.standing(store, made)]
+    catalog.put_package(store, a_package(1))
+    said.append(catalog.standing(store, made))
+    store.put(catalog.rollout_key("turbine", 1), b"{}")
+    said.append(catalog.standing(store, made))
+    assert said == ["accepted, not packed", "accepted, not rolled out", "accepted"]
+    rejected = catalog.register(store, "turbine", build("r2", state="rejected"), "r2", version_files)
+    assert catalog.standing(store, rejected) == "rejected"
+
+
+def test_loops_that_only_have_a_run_are_known(store: Objects, build: Build, version_files: dict[str, Path]) -> None:
+    """A loop is known by the record of a run alone, or by a version; its loop document is still said to be missing."""
+    catalog.record_run(store, "pump", "r1", {"state": "failed", "reason": "no rows"})
+    catalog.register(store, "turbine", build("r1"), "r1", version_files)
+    assert catalog.loops(store) == ["pump", "turbine"]
+    with pytest.raises(NotFound, match="loop pump: not in the catalog; known: none"):
+        catalog.get_loop(store, "pump")

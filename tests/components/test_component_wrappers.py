@@ -6,7 +6,7 @@ import ast
 import inspect
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
-from edgeloop_components import steps
+from edgeloop_components import steps, wrapping
+from edgeloop_components.catalog import audit, catalog
 from edgeloop_components.rollout.core import FleetError, make_rollout, tell_fleet
+from edgeloop_components.stores.objects import S3Objects
+from edgeloop_components.stores.seaweed import Running
 from edgeloop_contracts import (
     CalibrationMap,
     ContractError,
@@ -254,3 +257,97 @@ def test_without_a_fleet_the_answer_says_so() -> None:
     told = tell_fleet("", LOOP, rollout_of(), VERSION, REFERENCE)
     assert not told.told
     assert "no fleet service was told of turbine@7" in told.why
+
+
+@dataclass
+class Registered:
+    """A run that has made turbine@1 in a real store, and what its last steps do."""
+
+    objects: S3Objects
+    folder: Path
+    made: ModelVersion
+    register: Callable[[], ModelVersion]
+
+    def record(self, state: str, message: str = "") -> dict[str, Any]:
+        facts = {"cause": "drift", "started_by": "judge"}
+        wrapping.record(steps.Step("outcome", "", LOOP, "k"), facts, state=state, message=message, now_s=50.0)
+        return catalog.run(self.objects, "turbine", "k") or {}
+
+    def roll_out(self) -> None:
+        step, folders = steps.Step("rollout", "", LOOP, "k"), []
+        for package in (package_of(target.name, 1) for target in LOOP.targets):
+            catalog.put_package(self.objects, package)
+            folders.append(self.folder / package.target)
+            folders[-1].mkdir(exist_ok=True)
+            (folders[-1] / "package.json").write_text(dumps(package))
+        (self.folder / "version.json").write_text(dumps(self.register()))
+        (self.folder / "reference.json").write_text(dumps(REFERENCE))
+        out = str(self.folder / "out")
+        wrapping.roll_out(step, str(self.folder), list(map(str, folders)), out, evidence_s=0.0, now_s=60.0)
+
+    def seen(self) -> ModelVersion:
+        return catalog.version(self.objects, "turbine", 1)
+
+
+@pytest.fixture
+def registered(
+    seaweed: Running,
+    objects: S3Objects,
+    build: Callable[..., Callable[[int], ModelVersion]],
+    version_files: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Registered:
+    for name, value in {**seaweed.env(), "EDGELOOP_BUCKET": objects.bucket}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("EDGELOOP_FLEET_URL", raising=False)
+
+    def register() -> ModelVersion:
+        return catalog.register(objects, "turbine", build("k"), "k", version_files)
+
+    folder = tmp_path / "version"
+    folder.mkdir()
+    return Registered(objects, folder, register(), register)
+
+
+def test_a_failed_run_leaves_no_accepted_version(registered: Registered) -> None:
+    """A step after the entry fails: the version is rejected with the step's error as the reason, and no alias takes it."""
+    with pytest.raises(OSError, match="disk"), steps.running("compile", dumps(LOOP), "k", "cab"):
+        raise OSError("disk is full")
+    record = registered.record("FAILED")
+    assert (record["state"], record["version"]) == ("failed", 1)
+    seen = registered.seen()
+    assert (seen.state, seen.gates[-1].gate, seen.gates[-1].got) == ("rejected", "build", record["reason"])
+    assert "step compile cab: OSError: disk is full" in seen.gates[-1].got
+    with pytest.raises(catalog.CatalogError, match="disk is full"):
+        catalog.set_alias(registered.objects, "turbine", "candidate", 1)
+    withdrawn = next(e for e in audit.entries(registered.objects, "turbine") if e.action == "withdraw")
+    assert (withdrawn.actor, withdrawn.at_s, withdrawn.why) == ("judge", 50.0, record["reason"])
+
+
+def test_a_failed_run_without_a_message_still_says_why(registered: Registered) -> None:
+    """A run that was cancelled, with no note and no message: the reason names how it ended."""
+    assert registered.record("CANCELLED")["reason"] == "the run ended as CANCELLED"
+    assert registered.seen().gates[-1].got == "the run ended as CANCELLED"
+
+
+def test_a_run_tried_again_admits_its_version(registered: Registered) -> None:
+    """The same key goes through the second time: the version is accepted as it was made, candidate, and the log says all."""
+    registered.record("FAILED", "no compiler")
+    assert registered.seen().state == "rejected"
+    registered.roll_out()
+    assert registered.record("SUCCEEDED")["state"] == "succeeded"
+    assert registered.seen() == registered.made
+    assert catalog.alias(registered.objects, "turbine", "candidate") == 1
+    assert catalog.standing(registered.objects, registered.seen()) == "accepted"
+    acts = [e.action for e in audit.entries(registered.objects, "turbine")]
+    assert acts.index("withdraw") < acts.index("readmit") < acts.index("set_alias")
+
+
+def test_a_version_that_was_rolled_out_is_not_withdrawn(registered: Registered) -> None:
+    """A run that fails after its rollout was written (nobody told, or tried again later): the version is whole and stays."""
+    registered.roll_out()
+    record = registered.record("FAILED", "the fleet stays away")
+    assert (record["state"], record["reason"]) == ("failed", "the fleet stays away")
+    assert registered.seen() == registered.made
+    assert "withdraw" not in {e.action for e in audit.entries(registered.objects, "turbine")}

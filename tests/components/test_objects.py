@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -257,6 +258,88 @@ def test_one_server_a_folder_and_no_process_left_behind(tmp_path: Path) -> None:
         time.sleep(0.02)
     assert not Path(f"/proc/{pid}/exe").exists()
     remove_sockets(json.loads((tmp_path / "ports.json").read_text()))  # the next start would do it
+
+
+USER = """
+import sys, time
+from pathlib import Path
+from edgeloop_components.stores.objects import connect
+from edgeloop_components.stores.seaweed import shared
+with shared(Path(sys.argv[1]), waits=lambda text: print("waits", text, flush=True)) as environment:
+    connect(environment=environment).put(sys.argv[2], b"")
+    print("in", flush=True)
+    sys.stdin.readline()
+    connect(environment=environment).put(sys.argv[2] + "-end", b"")
+print("out", flush=True)
+"""
+
+
+def user(folder: Path, name: str) -> subprocess.Popen[str]:
+    """A process that writes when it has come into the folder's store, and again before it leaves, at a line of input."""
+    argv = [sys.executable, "-c", USER, str(folder), name]
+    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_server_stays_as_long_as_it_is_used(tmp_path: Path, killed: bool) -> None:
+    """Three that come at once to a new folder share one server; who started it waits for the others, one of which may be
+    killed, says so, and only then stops it."""
+    users = [user(tmp_path / "objects", f"u{i}") for i in range(3)]
+    try:
+        assert [said(process) for process in users] == ["in\n"] * 3
+        (pid,) = servers(tmp_path)
+        (owner,) = [p for p in users if p.pid == parent(pid)]
+        others = [p for p in users if p is not owner]
+        assert owner.stdin is not None
+        owner.stdin.write("\n")
+        owner.stdin.flush()
+        assert said(owner).startswith("waits the object store of")
+        if killed:
+            others[0].kill()
+        assert [p.communicate("\n")[0] for p in others[killed:]] == ["out\n"] * (2 - killed)
+        others[0].wait(5)
+        assert owner.communicate(timeout=10)[0] == "out\n"
+        assert servers(tmp_path) == []
+        assert running_env(tmp_path / "objects") is None
+    finally:
+        for process in users:
+            process.kill()
+            process.communicate()
+
+
+def servers(folder: Path) -> list[int]:
+    """The SeaweedFS processes whose command line names the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_text().split("\0")
+            if words[0].endswith("weed") and any(str(folder) in word for word in words):
+                found.append(int(path.parent.name))
+    return found
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_who_comes_while_the_server_starts_waits_and_writes_nothing(tmp_path: Path) -> None:
+    """A folder that is locked and holds no server that answers yet: no credentials are made, the wait has an end."""
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(SeaweedError, match=r"takes no write within 0\.3 s"):
+            running_env(tmp_path, timeout_s=0.3)
+        (tmp_path / "ports.json").write_text('{"s3": 9}')
+        with pytest.raises(SeaweedError, match=r"takes no write within 0\.3 s"):
+            running_env(tmp_path, timeout_s=0.3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "ports.json"]
+    assert running_env(tmp_path) is None
+    assert running_env(tmp_path / "no-such-folder") is None
 
 
 def test_server_binds_loopback_only(seaweed: Running) -> None:

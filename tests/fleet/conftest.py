@@ -223,13 +223,15 @@ class World:
         self.settle(version, at_s)
 
     def report_days(self, first: int, last: int, *, broken: tuple[str, ...] = (), **counts: Any) -> None:
-        """A report a day of every node; of nodes in `broken` feature a is mostly missing."""
+        """A report a day of every node, in the day's last window; of nodes in `broken` feature a is mostly missing."""
+        served = self.fleet.store.reference("demo", 1)
+        window_s = served.window_s if served else HOUR_S
         sick = {"features": {"a": make_features(40, missing=104), "b": make_features(144)}}
         for day in range(first, last):
             for node in ("n1", "n2", "n3"):
                 values = {"rows": 144, **counts, **(sick if node in broken else {})}
-                start, end = day * DAY_S, (day + 1) * DAY_S
-                report = make_report(node, start, counts=make_counts(**values), window_end_s=end)
+                end = (day + 1) * DAY_S
+                report = make_report(node, end - window_s, counts=make_counts(**values), window_end_s=end)
                 self.fleet.take(make_delivery(node, report))
 
     def kinds(self) -> list[str]:

@@ -4,12 +4,14 @@ import random
 
 import pytest
 
-from edgeloop_fleet.controller.gate import Evidence, Side, look
+from edgeloop_fleet.controller.gate import PATIENCE, Evidence, Side, Soak, look
+
+UP, NOT_UP = Soak(shall_s=3600, soaked_s=3600), Soak(shall_s=3600, soaked_s=60)
 
 
-def _look(wave, rest=None, *, time_is_up=True, **changes):
+def _look(wave, rest=None, *, time_is_up=True, soak=None, **changes):
     evidence = Evidence(wave=wave, rest=rest or Side(), **{"accuracy": 0.94, "accuracy_rows": 5000, **changes})
-    return look(evidence, time_is_up=time_is_up, tolerance=0.05, max_failed_share=0.01)
+    return look(evidence, soak or (UP if time_is_up else NOT_UP), tolerance=0.05, max_failed_share=0.01)
 
 
 def _labels(rows, share):
@@ -32,7 +34,6 @@ def test_it_waits_while_nothing_is_wrong():
         (_labels(1000, 0.95), Side(), "94.0 % when it was accepted"),
         (Side(rows=500, estimate=0.93, estimate_error=0.01), Side(), "by its confidence right in 93.0 %"),
         (Side(rows=500), Side(), "500 rows scored, too few labels to compare; nothing speaks against it"),
-        (Side(), Side(), "no row was scored while it soaked"),
     ],
 )
 def test_it_passes_when_time_is_up_and_says_on_what_evidence(wave, rest, words):
@@ -40,6 +41,34 @@ def test_it_passes_when_time_is_up_and_says_on_what_evidence(wave, rest, words):
     gate = _look(wave, rest)
     assert gate.state == "passed"
     assert words in gate.why
+
+
+def test_a_first_version_passes_on_health_alone():
+    """Nothing serves the loop yet: no row need come, and the words say so. A soak of 0 passes at once."""
+    for shall_s in (0, 3600):
+        gate = _look(Side(), soak=Soak(shall_s=shall_s, soaked_s=shall_s, first=True))
+        assert gate.state == "passed"
+        assert "no row was scored" in gate.why
+
+
+@pytest.mark.parametrize(
+    ("shall_s", "window_s", "patience_s"),
+    [(7200, 3600, PATIENCE * 7200), (600, 3600, PATIENCE * 3600), (0, 3600, PATIENCE * 3600)],
+)
+def test_a_wave_that_scored_nothing_does_not_pass(shall_s, window_s, patience_s):
+    """It soaks on for three soaks, or windows where these are longer, and then fails; one row in time lets it pass."""
+
+    def at(soaked_s, rows=0):
+        return _look(Side(rows=rows), soak=Soak(shall_s=shall_s, soaked_s=soaked_s), window_s=window_s)
+
+    assert [at(s).state for s in (shall_s, patience_s - 1, patience_s)] == ["wait", "wait", "failed"]
+    assert "no row was scored" in at(patience_s).why
+    assert [at(s, rows=1).state for s in (shall_s, patience_s)] == ["passed", "passed"]
+
+
+def test_requests_that_all_fail_are_no_silence():
+    """A wave that answered only with errors fails at once, as failing, not as unseen."""
+    assert "20 of 20 requests failed" in _look(Side(failed=20), time_is_up=False).why
 
 
 def test_a_wave_that_is_surely_worse_fails():
@@ -96,7 +125,7 @@ def test_looking_often_does_not_fail_a_good_wave():
             evidence = Evidence(
                 wave=Side(rows=n, labelled=n, correct=mine), rest=Side(rows=n, labelled=n, correct=theirs)
             )
-            gate = look(evidence, time_is_up=n == 1000, tolerance=0.0, max_failed_share=0.01)
+            gate = look(evidence, UP if n == 1000 else NOT_UP, tolerance=0.0, max_failed_share=0.01)
             if gate.state == "failed":
                 failed += 1
                 break

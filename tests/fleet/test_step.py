@@ -94,6 +94,16 @@ def test_the_first_rollout_has_nothing_to_go_back_to(make):
     assert list(actions[0].packages) == ["canary"]
 
 
+def test_a_wave_that_nobody_asked_is_rolled_back(make):
+    """Without a scored row a second version is not promoted on silence: it soaks on and goes back, with the reason."""
+    rollout, told = _soaking(make), _as_told(make, _soaking(make))
+    assert _step(rollout, told, 3 * 3600.0 - 1, Evidence()) == (rollout, ())
+    failed, _ = _step(rollout, told, 3 * 3600.0, Evidence())
+    assert failed.state == "rolling_back"
+    assert "no row was scored" in failed.waves[0].evidence
+    assert _step(rollout, told, 3 * 3600.0, GOOD)[0].waves[0].state == "passed"
+
+
 @pytest.mark.parametrize("reason", ["ImagePullBackOff: no such digest", "CrashLoopBackOff", "ProgressDeadlineExceeded"])
 def test_a_pod_that_cannot_start_fails_the_wave(make, reason):
     """Pull failure, crash loop and progress deadline fail the wave at once and say so."""
@@ -201,21 +211,31 @@ def _seen(make, rollout, before, look, wall_s):
 
 
 @settings(max_examples=150, deadline=None)
-@given(looks=st.lists(_looks(), min_size=1, max_size=30), previous=st.sampled_from([None, 1]))
-def test_laws_of_any_rollout(make, looks, previous):
+@given(
+    looks=st.lists(_looks(), min_size=1, max_size=30),
+    previous=st.sampled_from([None, 1]),
+    end=st.sampled_from([GOOD, Evidence()]),
+)
+def test_laws_of_any_rollout(make, looks, previous, end):
     """Never a wave before its gate; a step is idempotent; every end is explained; a live fleet ends it."""
     now_s = wall_s = 0.0
     rollout = before = make.rollout(2, previous=previous)
-    calm = {"lag": False, "silent": set(), "stuck": False, "evidence": GOOD, "seconds": 4000.0}
+    calm = {"lag": False, "silent": set(), "stuck": False, "evidence": end, "seconds": 4000.0}
     for look in [*looks, *[calm] * 12]:
         now_s, wall_s = now_s + look["seconds"], wall_s + look["seconds"] / 10
         observed = _seen(make, rollout, before, look, wall_s)
         stepped, actions = _step(rollout, observed, now_s, look["evidence"])
         assert _step(rollout, observed, now_s, look["evidence"]) == (stepped, actions)
         _check(rollout, stepped, actions)
+        unseen = previous is not None and look["evidence"] == Evidence()
+        assert not unseen or _passed(stepped) == _passed(rollout), "a wave passed of which nothing was seen"
         before, rollout = rollout, stepped
     assert rollout.finished
     assert _step(rollout, observed, now_s) == (rollout, ())
+
+
+def _passed(rollout):
+    return [wave.state == "passed" for wave in rollout.waves]
 
 
 def _check(old, new, actions):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgeloop_pipelines.cli import main
@@ -141,20 +142,126 @@ def test_several_files_and_json(folder, capsys):
     }
 
 
-def test_a_missing_file(tmp_path, capsys):
-    """A file that is not there is an error with its name."""
-    assert main(["check", str(tmp_path / "nope.yaml")]) == 1
-    assert "nope.yaml: No such file or directory" in capsys.readouterr().err
+def test_a_missing_file_hides_no_other(folder, capsys):
+    """A file that is not there is a mistake of that file; the files before and after it are checked."""
+    nope, bad = folder / "nope.yaml", folder / "bad.yaml"
+    bad.write_text(GOOD.replace("kind: Loop", "kind: Lop"))
+    assert main(["check", str(nope), str(bad), str(folder), str(folder / "loop.yaml")]) == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == f"{nope}:1:1: document: expected a file that can be read, got No such file or directory"
+    assert printed[1].startswith(f"{bad}:2:")
+    assert printed[2] == f"{folder}:1:1: document: expected a file that can be read, got Is a directory"
+    assert printed[3:] == [f"{folder / 'loop.yaml'}: no mistakes"]
 
 
-def test_a_source_that_is_not_on_disk_is_not_guessed_at(folder, capsys):
-    """For s3:// the person is told that its columns were not looked at."""
+@pytest.mark.parametrize("source", ["s3://bucket/rows/", "src:rows"])
+def test_a_source_that_is_not_on_disk_is_no_mistake(source, folder, capsys):
+    """For s3:// and functions the person is told that the data were not looked into, and the loop is right."""
     path = folder / "loop.yaml"
-    path.write_text(GOOD.replace("source: rows.csv", "source: s3://bucket/rows/"))
-    assert checked(path, capsys=capsys)[0] == 0
+    path.write_text(GOOD.replace("source: rows.csv", f"source: {source}"))
+    assert main(["check", str(path), "--data"]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{path}: no mistakes\n"
+    assert said.err.startswith(f"{path}: data.source: the data were not looked into")
+    assert main(["check", str(path), "--data", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is True
+    assert [(n["file"], n["path"]) for n in document["notes"]] == [(str(path), "data.source")]
+    assert main(["check", str(path)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_source_that_nothing_reads_is_a_mistake(folder, capsys):
+    """A source of a form that the pipeline cannot read is reported, not taken for a remote one."""
+    path = folder / "loop.yaml"
+    path.write_text(GOOD.replace("source: rows.csv", "source: https://x/rows.csv"))
     code, printed = checked(path, "--data", capsys=capsys)
     assert code == 1
-    assert "only files and folders can be looked at" in printed[0]
+    assert "5:11: data.source: expected a file, a folder, s3://bucket/prefix/ or module:function" in printed[0]
+
+
+def test_a_broken_field_hides_no_other_question(folder, capsys):
+    """Beside mistakes of form, the schedule, the estimator, its parameters, the label and the features are still asked."""
+    path = folder / "loop.yaml"
+    changes = {
+        "kind: Loop": "kind: Lop",
+        "group: edge": "grup: edge",
+        "time: at": "time: [at]",
+        "label: state": "label: stat",
+        "Pressure]": "pressure]",
+        "RandomForestClassifier": "RandomForestClasifier",
+        "0 3 * * 0": "99 * * * *",
+    }
+    text = GOOD
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    path.write_text(text)
+    assert main(["check", str(path), "--data", "--json"]) == 1
+    found = [p["path"] for p in json.loads(capsys.readouterr().out)["problems"]]
+    assert found == [
+        "kind",
+        "data.label",
+        "data.features[1]",
+        "data.time",
+        "train.estimator",
+        "targets[0].nodes.group",
+        "targets[0].nodes.grup",
+        "retrain.schedule",
+    ]
+
+
+def test_a_schedule_is_reported_once(folder, capsys):
+    """A schedule whose form is wrong already gets no second mistake."""
+    path = folder / "loop.yaml"
+    path.write_text(GOOD.replace("0 3 * * 0", "daily"))
+    code, printed = checked(path, capsys=capsys)
+    assert code == 1
+    assert len(printed) == 1
+
+
+@pytest.mark.parametrize(
+    ("estimator", "said"),
+    [
+        ("os.system", "expected a scikit-learn classifier, got os.system"),
+        ("RandomForestClassifier", "expected a dotted name"),
+        ("yaml.SafeLoader", "expected a scikit-learn classifier, got yaml.SafeLoader (it has no fit)"),
+        ("yaml.safe_load", "expected an estimator of yaml, got safe_load"),
+        ("yaml.nothing.X", "expected a module of yaml, got yaml.nothing"),
+        ("sklearn.preprocessing.StandardScaler", "expected an estimator with predict_proba"),
+    ],
+)
+def test_what_is_no_classifier(estimator, said, folder, capsys):
+    """A name of the standard library, of an installed package or of scikit-learn that is no classifier is reported."""
+    path = folder / "loop.yaml"
+    path.write_text(GOOD.replace("sklearn.ensemble.RandomForestClassifier", estimator).replace("n_estimators: 10", ""))
+    code, printed = checked(path, capsys=capsys)
+    assert code == 1
+    assert len(printed) == 1
+    assert printed[0].startswith(f"{path}:10:14: train.estimator: ")
+    assert said in printed[0]
+
+
+def test_an_onnx_file_is_looked_at(folder, capsys):
+    """A missing file and one that is not ONNX are reported at train.onnx; a real one, beside the loop's file, is right."""
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LogisticRegression
+
+    path = folder / "loop.yaml"
+    onnx = GOOD.replace("estimator: sklearn.ensemble.RandomForestClassifier", "onnx: m.onnx").replace(
+        "  params: {n_estimators: 10}\n", ""
+    )
+    path.write_text(onnx)
+    code, printed = checked(path, capsys=capsys)
+    assert (code, len(printed)) == (1, 1)
+    assert printed[0].startswith(f"{path}:10:9: train.onnx: expected an ONNX model, got m.onnx")
+    (folder / "m.onnx").write_text("a,b\n1,2\n")
+    code, printed = checked(path, capsys=capsys)
+    assert code == 1
+    assert "found text that begins" in printed[0]
+    x = np.array([[0.0], [1.0], [2.0], [3.0]], dtype=np.float32)
+    fitted = LogisticRegression().fit(x, [0, 0, 1, 1])
+    (folder / "m.onnx").write_bytes(to_onnx(fitted, x[:1]).SerializeToString())
+    assert checked(path, capsys=capsys) == (0, [f"{path}: no mistakes"])
 
 
 def test_the_tables_in_the_manual_are_up_to_date():

@@ -216,6 +216,64 @@ def test_bad_data_is_named_and_nothing_written(name, content, options, message, 
     assert set(tmp_path.iterdir()) == before
 
 
+SMALL = {
+    "six rows": ("a,b,y\n" + "".join(f"{i / 7},{i % 3},{'pq'[i % 2]}\n" for i in range(6)), ("a", "b"), ""),
+    "unique numbers": ("x,y\n" + "".join(f"{(i * 7 % 50) / 3},{i % 2}\n" for i in range(50)), ("x",), ""),
+    "only a copy of the label": (
+        "c,y\n" + "up,1\ndown,0\n" * 50,
+        ("c",),
+        "taken for want of better: c (it says the same as the label)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_data_keep_their_features(name, tmp_path, capsys):
+    """A few rows prove no column the label's copy, and where all columns are doubtful they are taken and said so."""
+    content, features, remark = SMALL[name]
+    (tmp_path / "d.csv").write_text(content)
+    out = tmp_path / "l.yaml"
+    assert main(["init", str(tmp_path / "d.csv"), "-o", str(out), "--label", "y", "--node", "", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert load(out).data.features == features
+    assert document["left_out"] == []
+    assert ("want of better" in " ".join(document["remarks"])) is bool(remark)
+    assert remark in " ".join(document["remarks"])
+    assert remark in out.read_text()
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path, capsys):
+    """A dangling link is answered with where it leads, not with its own name as a suggestion."""
+    (tmp_path / "dangling.csv").symlink_to("gone.csv")
+    assert main(["init", str(tmp_path / "dangling.csv"), "-o", str(tmp_path / "l.yaml")]) == 1
+    error = capsys.readouterr().err
+    assert "it is a link to gone.csv, which is not there" in error
+    assert "did you mean" not in error
+    assert main(["init", str(tmp_path / "dangling2.csv"), "-o", str(tmp_path / "l.yaml")]) == 1
+    assert "did you mean" not in capsys.readouterr().err
+
+
+def test_an_empty_name_is_no_folder(tmp_path, monkeypatch, capsys):
+    """init '' does not read the folder that it happens to be in."""
+    rainfall(60).to_csv(tmp_path / "rain.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", ""]) == 1
+    assert "expected a file or a folder, got an empty name" in capsys.readouterr().err
+    assert not (tmp_path / "loop.yaml").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--force"]])
+def test_a_folder_is_no_output(options, wind_csv, tmp_path, capsys):
+    """An output that is a folder is refused by its name; nothing is left in it."""
+    out = tmp_path / "out"
+    out.mkdir()
+    assert main(["init", str(wind_csv), "-o", str(out), *options]) == 1
+    error = capsys.readouterr().err
+    assert f"{out}: expected a file to write, found a folder" in error
+    assert f"-o {out / 'loop.yaml'}" in error
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["out", "wind.csv"]
+
+
 def test_broken_lines_are_counted(tmp_path, capsys):
     """Lines with too many fields are left out of the look, and said so."""
     path = tmp_path / "d.csv"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -241,3 +242,42 @@ def test_the_example_in_the_design_is_read():
     page = (Path(__file__).parents[2] / "docs" / "loop.md").read_text()
     example_text = page.split("```yaml\n", 1)[1].split("```", 1)[0]
     assert loads(example_text.encode()).name == "turbine-power"
+
+
+def manual_function() -> str:
+    """The training function of docs/loop.md."""
+    page = (Path(__file__).parents[2] / "docs" / "loop.md").read_text()
+    return page.split("```python\n", 1)[1].split("```", 1)[0]
+
+
+@pytest.mark.parametrize("imputes", [True, False])
+def test_the_training_function_of_the_manual(imputes, tmp_path, monkeypatch):
+    """It has under 50 lines and trains to a model that answers missing values; without its imputer it is refused."""
+    import numpy as np
+    import pandas as pd
+
+    from edgeloop_components.ingest.core import ingest
+    from edgeloop_components.train.core import train
+    from edgeloop_components.train.problem import TrainError
+
+    text, name = manual_function(), f"manual_training_{imputes}"
+    assert len(text.splitlines()) < 50
+    (tmp_path / f"{name}.py").write_text(text if imputes else text.replace("(imputer, ", "("))
+    monkeypatch.chdir(tmp_path)
+    a, b = np.random.default_rng(0).normal(size=(2, 300))
+    pd.DataFrame({"a": a, "b": b, "y": np.where(a > b, "on", "off")}).to_csv("rows.csv", index=False)
+    loop = loads(
+        f"apiVersion: edgeloop.dev/v1alpha1\nkind: Loop\nmetadata: {{name: own}}\n"
+        f"data: {{source: rows.csv, label: y, features: [a, b]}}\n"
+        f"train: {{entrypoint: '{name}:fit', params: {{strength: 2.0}}}}\n"
+        f"targets: [{{name: t, nodes: {{group: g}}}}]\n".encode()
+    )
+    ingest(loop, tmp_path / "snapshot", objects=None)
+    if imputes:
+        made = train(loop, tmp_path / "snapshot", tmp_path / "out")
+        assert made.proof is not None
+        golden = json.loads((tmp_path / "out" / "golden.json").read_text())
+        assert any(value is None for row in golden["rows"] for value in row)
+    else:
+        with pytest.raises(TrainError, match="it has no answer to a missing value"):
+            train(loop, tmp_path / "snapshot", tmp_path / "out")

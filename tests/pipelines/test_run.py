@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +119,75 @@ def test_the_module_runs_an_order_from_files(tmp_path: Path) -> None:
     )
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout) == folder.result()
+
+
+LOOP_YAML = """
+apiVersion: edgeloop.dev/v1alpha1
+kind: Loop
+metadata: {name: turbine}
+data: {source: rows.csv, label: y, features: [x]}
+train: {estimator: sklearn.linear_model.LogisticRegression}
+targets: [{name: cabinet, nodes: {group: cabinets}}]
+"""
+NOBODY = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+
+
+def start_run(home: Path, how: str) -> subprocess.Popen[bytes]:
+    """A run in a process: the command with a SeaweedFS of its own, or the module with a store that never answers."""
+    folder = RunFolder(home, REQUEST.key)
+    folder.write_order(REQUEST, LOOP)
+    (home / "loop.yaml").write_text(LOOP_YAML)
+    (home / "rows.csv").write_text("x,y\n" + "1,a\n2,b\n" * 50)
+    module = ["edgeloop_pipelines.local.run", "--home", home, "--request", folder.request, "--loop", folder.loop]
+    command = ["edgeloop_pipelines.cli", "run", home / "loop.yaml", "--home", home, "--run-key", REQUEST.key]
+    words = {"module": module, "command": command}[how]
+    return subprocess.Popen(
+        [sys.executable, "-m", *map(str, words)],
+        env={"PATH": "/usr/bin:/bin", **(NOBODY if how == "module" else {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def processes_of(home: Path) -> dict[int, str]:
+    """Command lines of the processes that carry the folder in their command line or environment."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+            if str(home).encode() in command + environment and int(folder.name) != os.getpid():
+                found[int(folder.name)] = command.decode(errors="replace")
+    return found
+
+
+def in_a_step(home: Path) -> bool:
+    """Whether a step has said that it started, and a process of kfp's executor lives."""
+    events = RunFolder(home, REQUEST.key).events
+    said = events.exists() and "started" in events.read_text()
+    return said and any("executor_main" in command for command in processes_of(home).values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("how", ["command", "module"])
+def test_a_stopped_run_leaves_no_process(tmp_path: Path, how: str, number: int, code: int) -> None:
+    """A signal to the one process, in the middle of a step: the step and its shell are gone, and so is the store."""
+    with start_run(tmp_path, how) as process:
+        try:
+            end = time.monotonic() + 60
+            while not in_a_step(tmp_path):
+                assert process.poll() is None
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            process.send_signal(number)
+            assert process.wait(10) == code
+        finally:
+            process.kill()
+    end = time.monotonic() + 5
+    while left := processes_of(tmp_path):
+        assert time.monotonic() < end, left
+        time.sleep(0.05)
+    assert RunFolder(tmp_path, REQUEST.key).result() is None, "it may be started again"
 
 
 def test_a_wrong_loop_file_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,6 +84,7 @@ def _fill(objects: Objects, folder: Path) -> None:
         size_bytes=12345,
     )
     catalog.put_package(objects, package)
+    objects.put(catalog.rollout_key("pump", 1), b"{}")
 
 
 def _version(files, key, state, accuracy):
@@ -264,6 +265,42 @@ def seaweed_objects(home: Path) -> Objects:
     environment = running_store(home / "objects")
     assert environment is not None
     return connect(environment=environment)
+
+
+def test_versions_that_are_not_whole_are_not_taken_for_it(tmp_path, capsys):
+    """A killed run's version is `accepted, not packed`, a withdrawn one rejected with the reason; a loop whose only run
+    failed before it made a version is listed with the state and the reason of that run."""
+    running = seaweed.start(tmp_path / "objects")
+    try:
+        objects = running.objects()
+        _fill(objects, tmp_path)
+        files = {name: tmp_path / name for name in ("model.onnx", "reference.json", "golden.json")}
+        for key in ("pump-3", "pump-4"):
+            catalog.register(objects, "pump", _version(files, key, "accepted", 0.9), key, files)
+        catalog.withdraw(objects, "pump", 3, "step compile gateway: no compiler")
+        catalog.record_run(
+            objects, "well", "well-1", {"state": "failed", "reason": "step ingest: no rows", "at_s": 9.0}
+        )
+        home = ["--home", str(tmp_path)]
+        assert main(["status", *home]) == 0
+        words = capsys.readouterr().out
+        assert "4 (1 accepted; @4 accepted, not packed)" in words
+        assert "0 (0 accepted)" in words
+        assert "well: run well-1 failed: step ingest: no rows" in words
+        assert main(["status", *home, "--json"]) == 0
+        loops = {loop["loop"]: loop for loop in json.loads(capsys.readouterr().out)["loops"]}
+        assert loops["well"]["last_run"]["reason"] == "step ingest: no rows"
+        assert [v["state"] for v in loops["pump"]["versions"]][2:] == ["rejected", "accepted, not packed"]
+        assert main(["catalog", "versions", "pump", *home]) == 0
+        assert "accepted, not packed" in capsys.readouterr().out
+        assert main(["catalog", "versions", "well", *home]) == 0
+        assert "well has no version yet" in capsys.readouterr().out
+        assert main(["catalog", "show", "pump@4", *home]) == 0
+        assert "pump@4: accepted, not packed, made" in capsys.readouterr().out
+        assert main(["catalog", "show", "pump@3", *home]) == 0
+        assert "step compile gateway: no compiler" in capsys.readouterr().out
+    finally:
+        running.stop()
 
 
 def test_a_store_that_rests_is_started_for_the_command(tmp_path, capsys):

@@ -6,6 +6,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Iterator
@@ -224,3 +226,25 @@ def test_the_command_brings_its_own_store(
     assert "rejected" in shown.out
     assert "FAILED" in shown.out
     assert "validate" in shown.err, "progress goes to standard error"
+
+
+def test_two_runs_share_one_home(tmp_path: Path, images: Path) -> None:
+    """Two `edgeloop run` started together on a new home, one shorter: both end well, neither takes the other's store away."""
+    write_rows(tmp_path / "rows.csv", 200)
+    (tmp_path / "long.yaml").write_text(LOOP_YAML.replace("small", "long"))
+    (tmp_path / "short.yaml").write_text(
+        LOOP_YAML.replace("small", "short") + 'validate: {require: {accuracy: "> 1"}}\n'
+    )
+    away = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "EDGELOOP_FLEET_URL")
+    env = {**{k: v for k, v in os.environ.items() if k not in away}, "EDGELOOP_IMAGES": str(images)}
+    argv = [sys.executable, "-m", "edgeloop_pipelines.cli", "run", "--home", str(tmp_path / "home"), "--json"]
+    runs = {
+        name: subprocess.Popen([*argv, str(tmp_path / f"{name}.yaml")], env=env, stdout=subprocess.PIPE, text=True)
+        for name in ("short", "long")
+    }
+    ended = {name: (json.loads(run.communicate(timeout=180)[0]), run.returncode) for name, run in runs.items()}
+    assert {name: (result["state"], code) for name, (result, code) in ended.items()} == {
+        "short": ("rejected", 4),
+        "long": ("succeeded", 0),
+    }, ended
+    assert seaweed.running_env(tmp_path / "home" / "objects") is None

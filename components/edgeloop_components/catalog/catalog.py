@@ -4,15 +4,18 @@ This is the module to import. Layout, `<n>` being six digits:
 
     blobs/sha256/<hex>                          model, reference, golden rows, ...: named by content (blobs.py)
     catalog/<loop>/versions/<n>.json            ModelVersion, written once, accepted or rejected
+    catalog/<loop>/withdrawn/<n>.json           why an accepted version no longer stands (standing.py)
     catalog/<loop>/aliases/<alias>.json         a movable name (aliases.py)
     catalog/<loop>/packages/<n>/<target>.json   Package
+    catalog/<loop>/rollouts/<n>.json            Rollout, written when every target is packed
     catalog/<loop>/runs/<run_key>.json          what became of a run (runs.py)
     catalog/<loop>/loop.json                    the Loop as last submitted (runs.py)
     catalog/<loop>/audit/<8 digits>.json        who did what and why (audit.py)
 
 A version number is taken by a conditional put of the whole document after its blobs are there: two runs never share a
-number, and nobody sees half a version. Every change goes to the audit log; one that was interrupted before that is
-completed when it is repeated. Refuses to change a version, to alias a rejected one, and blobs with a wrong digest.
+number, and nobody sees half a document. A version whose run then failed is withdrawn: it is read as rejected. Every
+change goes to the audit log; one that was interrupted before that is completed when it is repeated. Refuses
+to change a version, to alias a rejected one, and blobs with a wrong digest.
 """
 
 from __future__ import annotations
@@ -26,6 +29,14 @@ from edgeloop_components.catalog import audit
 from edgeloop_components.catalog.aliases import ANY, AliasConflict, alias, aliases, move
 from edgeloop_components.catalog.blobs import CatalogError, blob, fetch_blob, put_blob
 from edgeloop_components.catalog.runs import get_loop, loops, put_loop, record_run, run, runs
+from edgeloop_components.catalog.standing import (
+    overlay,
+    put_withdrawal,
+    remove_withdrawal,
+    rollout_key,
+    standing,
+    withdrawals,
+)
 from edgeloop_components.stores.objects import NotFound, Objects
 from edgeloop_contracts import ModelVersion, Package, dumps, loads
 
@@ -43,13 +54,17 @@ __all__ = [
     "put_blob",
     "put_loop",
     "put_package",
+    "readmit",
     "record_run",
     "register",
+    "rollout_key",
     "run",
     "runs",
     "set_alias",
+    "standing",
     "version",
     "versions",
+    "withdraw",
 ]
 
 _ATTEMPTS = 100
@@ -66,10 +81,10 @@ def register(
 
     `build(number)` makes it; it may be called again with another number when others register too. `files` (name ->
     path) are the blobs it speaks of, uploaded first and listed by name in `extra["files"]`. The same `run_key` gives
-    the version that it made before, whoever asks and however often. CatalogError when the version names another loop,
-    number or run key, or a digest that is not among the files.
+    the version that it made before, as it made it (withdrawn or not), whoever asks and however often. CatalogError when
+    the version names another loop, number or run key, or a digest that is not among the files.
     """
-    made = _made_by(versions(objects, loop), run_key)
+    made = _made_by(_all_written(objects, loop), run_key)
     if made is None:
         digests = {name: put_blob(objects, path) for name, path in files.items()}
         made = _take_number(objects, loop, build, run_key, digests)
@@ -95,7 +110,7 @@ def _take_number(
 ) -> ModelVersion:
     """Numbers have no gaps, so a rival of the same run is seen in the list or met at the conditional put."""
     for _ in range(_ATTEMPTS):
-        known = versions(objects, loop)
+        known = _all_written(objects, loop)
         if rival := _made_by(known, run_key):
             return rival
         number = known[-1].number + 1 if known else 1
@@ -117,7 +132,12 @@ def _checked(made: ModelVersion, loop: str, number: int, run_key: str, digests: 
 
 
 def version(objects: Objects, loop: str, number: int) -> ModelVersion:
-    """Version `number`, accepted or rejected. NotFound says which numbers there are."""
+    """Version `number`, accepted or rejected; a withdrawn one is rejected. NotFound says which numbers there are."""
+    return overlay(_written(objects, loop, number), withdrawals(objects, loop, number).get(number))
+
+
+def _written(objects: Objects, loop: str, number: int) -> ModelVersion:
+    """The document as it was registered. NotFound as `version`."""
     try:
         return loads(ModelVersion, objects.get(_version_key(loop, number)))
     except NotFound:
@@ -126,12 +146,38 @@ def version(objects: Objects, loop: str, number: int) -> ModelVersion:
 
 
 def versions(objects: Objects, loop: str) -> list[ModelVersion]:
-    """All versions by number, the rejected ones too."""
-    return [version(objects, loop, number) for number in _numbers(objects, loop)]
+    """All versions by number, the rejected and the withdrawn ones too, as `version` gives them."""
+    reasons = withdrawals(objects, loop)
+    return [overlay(made, reasons.get(made.number)) for made in _all_written(objects, loop)]
+
+
+def _all_written(objects: Objects, loop: str) -> list[ModelVersion]:
+    return [_written(objects, loop, number) for number in _numbers(objects, loop)]
 
 
 def _numbers(objects: Objects, loop: str) -> list[int]:
     return [int(Path(key).stem) for key in objects.list(f"catalog/{loop}/versions/")]
+
+
+def withdraw(
+    objects: Objects, loop: str, number: int, why: str, *, actor: str = "edgeloop", at_s: float | None = None
+) -> ModelVersion:
+    """Takes an accepted version back, since its run failed after it was registered; gives it as it is seen from now on.
+
+    It is then rejected, with a failed gate `build` that holds `why`. Its document stays as it is; one that its gates
+    rejected stays so. CatalogError when an alias points to it, NotFound when there is no such version.
+    """
+    written = _written(objects, loop, number)
+    if written.state == "accepted":
+        put_withdrawal(objects, written, why, actor=actor, at_s=at_s)
+    return version(objects, loop, number)
+
+
+def readmit(
+    objects: Objects, loop: str, number: int, why: str, *, actor: str = "edgeloop", at_s: float | None = None
+) -> bool:
+    """Removes the withdrawal of a version, since its run went through after all. False when there was none. NotFound."""
+    return remove_withdrawal(objects, _written(objects, loop, number), why, actor=actor, at_s=at_s)
 
 
 def set_alias(

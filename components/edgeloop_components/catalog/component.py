@@ -50,7 +50,7 @@ def register(
 def outcome(
     *, loop: str, run_key: str, cause: str, started_by: str, now_s: float, status: dsl.PipelineTaskFinalStatus
 ) -> None:
-    """Records in the catalog how the run ended: succeeded, rejected or failed, its version, the reason.
+    """Records how the run ended: succeeded, rejected or failed, its version, the reason; withdraws a failed run's version.
 
     Args:
         loop: The Loop document, JSON text.

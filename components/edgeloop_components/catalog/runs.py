@@ -104,9 +104,14 @@ def get_loop(objects: Objects, loop: str) -> Loop:
     try:
         return loads(Loop, objects.get(f"catalog/{loop}/loop.json"))
     except NotFound:
-        raise NotFound(f"loop {loop}: not in the catalog; known: {', '.join(loops(objects)) or 'none'}") from None
+        raise NotFound(f"loop {loop}: not in the catalog; known: {', '.join(_submitted(objects)) or 'none'}") from None
 
 
 def loops(objects: Objects) -> list[str]:
-    """The names of all loops that the catalog knows."""
+    """The names of all loops that the catalog knows: by a loop document, a version, or the record of a run."""
+    parts = (key.split("/") for key in objects.list("catalog/"))
+    return sorted({name for _, name, kind, *_ in parts if kind in {"loop.json", "runs", "versions"}})
+
+
+def _submitted(objects: Objects) -> list[str]:
     return [Path(key).parent.name for key in objects.list("catalog/") if key.endswith("/loop.json")]

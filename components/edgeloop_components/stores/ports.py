@@ -1,30 +1,124 @@
-"""The TCP ports of the SeaweedFS of one folder: chosen once, kept in the folder, taken again when it starts again.
+"""What the folder of a SeaweedFS holds beside its data: the TCP ports and the credentials, chosen once and taken again when
+it starts again, the lock of the one server that may run on it, and the lock of those who use it.
 
-Refuses a port that was asked for and is in use.
+Refuses a port that was asked for and is in use, and a second server on the folder.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import random
+import secrets
 import socket
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from edgeloop_components.stores.port import StoreError
 
-__all__ = ["HOST", "SeaweedError", "choose", "remove_sockets", "write_private"]
+__all__ = [
+    "BUCKET",
+    "HOST",
+    "InUseError",
+    "SeaweedError",
+    "choose",
+    "client_env",
+    "credentials",
+    "is_locked",
+    "read_env",
+    "remove_sockets",
+    "take",
+    "wait_alone",
+    "write_private",
+]
 
+BUCKET = "edgeloop"
 HOST = "127.0.0.1"
 _ROLES = ("s3", "s3.grpc", "master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc")
 
 
 class SeaweedError(StoreError):
     """The server cannot be found, did not start, or ended; the message holds the last lines of its log."""
+
+
+class InUseError(SeaweedError):
+    """Another server runs on the folder."""
+
+
+def take(lock: int, folder: Path, wait_s: float = 0.0) -> None:
+    """Takes the folder's lock. The server inherits it: it is free again exactly when the server is gone."""
+    end = time.monotonic() + wait_s
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                problem = "another SeaweedFS runs on this folder; stop it, or name another folder"
+                raise InUseError(f"{folder}: {problem}") from None
+        time.sleep(0.05)
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a server runs on the folder or is being started there."""
+    try:
+        with (folder / ".lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that only look do not see each other
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def wait_alone(users: IO[str], folder: Path, waits: Callable[[str], None]) -> None:
+    """Waits until no other process holds the lock of the folder's users, and keeps new ones out; tells `waits` once."""
+    told = False
+    while True:
+        try:
+            return fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not told:
+                waits(
+                    f"the object store of {folder} is used by another process; waiting for it to end (Ctrl-C: do not wait)"
+                )
+            told = True
+        time.sleep(0.1)
+
+
+def credentials(folder: Path) -> dict[str, str]:
+    """The folder's credentials, made once; the file is the server's configuration too and only its owner may read it.
+
+    For whoever holds the folder's lock; others read (`read_env`).
+    """
+    path = folder / "s3.json"
+    if not path.exists():
+        key = {"accessKey": "edgeloop", "secretKey": secrets.token_urlsafe(30)}
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        write_private(path, {"identities": [{"name": "edgeloop", "credentials": [key], "actions": actions}]})
+    return _read_credentials(folder)
+
+
+def _read_credentials(folder: Path) -> dict[str, str]:
+    key = json.loads((folder / "s3.json").read_text())["identities"][0]["credentials"][0]
+    return {"AWS_ACCESS_KEY_ID": key["accessKey"], "AWS_SECRET_ACCESS_KEY": key["secretKey"], "AWS_REGION": "us-east-1"}
+
+
+def client_env(port: int, keys: Mapping[str, str]) -> dict[str, str]:
+    """What a client of the server on this port needs in its environment."""
+    return {"AWS_ENDPOINT_URL_S3": f"http://{HOST}:{port}", **keys, "EDGELOOP_BUCKET": BUCKET}
+
+
+def read_env(folder: Path) -> dict[str, str] | None:
+    """`client_env` from the folder's files; None when whoever starts the first server there has not written them yet."""
+    try:
+        return client_env(json.loads((folder / "ports.json").read_text())["s3"], _read_credentials(folder))
+    except FileNotFoundError:
+        return None
 
 
 def choose(folder: Path, port: int) -> dict[str, int]:

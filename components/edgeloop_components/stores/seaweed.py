@@ -4,7 +4,8 @@ Listens on the loopback interface only; S3 asks for the credentials that are mad
 inner ports know no credentials: others who may log in to the machine must be trusted. Nothing is sent anywhere (the
 server's telemetry is off). What S3 acknowledged survives SIGKILL of the server; a power cut may lose the last seconds.
 
-The server dies with this process, however this process ends. Refuses a second server on the same folder.
+The server dies with this process, however this process ends; `shared` is for several that use one. Refuses a second server
+on the same folder.
 """
 
 from __future__ import annotations
@@ -12,25 +13,36 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
-import json
 import os
-import secrets
 import shutil
 import signal
 import subprocess
 import sysconfig
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeloop_components.stores.objects import S3Objects, StoreError, connect
-from edgeloop_components.stores.ports import HOST, SeaweedError, choose, remove_sockets, write_private
+from edgeloop_components.stores.ports import (
+    BUCKET,
+    HOST,
+    InUseError,
+    SeaweedError,
+    choose,
+    client_env,
+    credentials,
+    is_locked,
+    read_env,
+    remove_sockets,
+    take,
+    wait_alone,
+)
 
-__all__ = ["Running", "SeaweedError", "running_env", "start"]
+__all__ = ["Running", "SeaweedError", "running_env", "shared", "start"]
 
-BUCKET = "edgeloop"
+_PROBE = ".edgeloop/ready"
 READY_TIMEOUT_S = 30.0  # 2 to 3 s on a quiet machine, 8 s when the first election comes late
 DYING_S = 1.0  # how long a server whose owner was killed a moment ago may take to be gone
 STOP_GRACE_S = 1.0  # its own orderly stop waits 15 s for its own streams, and saves nothing that a kill would lose
@@ -68,7 +80,7 @@ class Running:
 
     def env(self) -> dict[str, str]:
         """What a client of this server needs in its environment (stores.objects.connect)."""
-        return _env(self.port, self.credentials)
+        return client_env(self.port, self.credentials)
 
     def objects(self, bucket: str = BUCKET) -> S3Objects:
         """A client for a bucket of this server."""
@@ -102,11 +114,11 @@ def start(folder: Path, port: int = 0, *, timeout_s: float = READY_TIMEOUT_S) ->
     folder = folder.absolute()
     (folder / "data").mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
-        _take(lock.fileno(), folder, wait_s=DYING_S)
-        ports, credentials = choose(folder, port), _credentials(folder)
+        take(lock.fileno(), folder, wait_s=DYING_S)
+        keys, ports = credentials(folder), choose(folder, port)
         remove_sockets(ports)
         process = _spawn(_command(folder, ports), folder, lock.fileno())
-    running = Running(folder, ports["s3"], folder / "weed.log", process, credentials, ports)
+    running = Running(folder, ports["s3"], folder / "weed.log", process, keys, ports)
     try:
         _wait_ready(running, timeout_s)
     except BaseException:
@@ -115,33 +127,68 @@ def start(folder: Path, port: int = 0, *, timeout_s: float = READY_TIMEOUT_S) ->
     return running
 
 
-def running_env(folder: Path) -> dict[str, str] | None:
-    """What a client needs of the server that runs on `folder` now, whoever started it; None when none runs there."""
-    if not (folder / "ports.json").exists():
-        return None
-    with (folder / ".lock").open("a") as lock:
-        try:
-            _take(lock.fileno(), folder)
-        except SeaweedError:
-            return _env(json.loads((folder / "ports.json").read_text())["s3"], _credentials(folder))
+def running_env(folder: Path, *, timeout_s: float = READY_TIMEOUT_S) -> dict[str, str] | None:
+    """What a client needs of the server that runs on `folder` now, whoever started it; None when none runs there.
+
+    Waits for one that is being started, and makes no file. SeaweedError when it takes no write within `timeout_s`.
+    """
+    end = time.monotonic() + timeout_s
+    while is_locked(folder):
+        environment = read_env(folder)
+        if environment is not None and _takes_writes(environment):
+            return environment
+        if time.monotonic() > end:
+            raise SeaweedError(f"{folder}: the SeaweedFS that runs there takes no write within {timeout_s:g} s")
+        time.sleep(0.1)
     return None
 
 
-def _env(port: int, credentials: Mapping[str, str]) -> dict[str, str]:
-    return {"AWS_ENDPOINT_URL_S3": f"http://{HOST}:{port}", **credentials, "EDGELOOP_BUCKET": BUCKET}
+def _takes_writes(environment: Mapping[str, str]) -> bool:
+    objects = connect(environment=environment)
+    objects.patience_s = 0
+    try:
+        objects.put(_PROBE, b"")
+    except StoreError:
+        return False
+    return True
 
 
-def _take(lock: int, folder: Path, wait_s: float = 0.0) -> None:
-    """The server inherits the lock: it is free again exactly when the server is gone."""
-    end = time.monotonic() + wait_s
-    while True:
+@contextlib.contextmanager
+def shared(folder: Path, *, waits: Callable[[str], None]) -> Iterator[dict[str, str]]:
+    """The server of `folder` for the length of the block, in company: the one that runs, or one started now.
+
+    Gives what a client needs of it. Everyone in such a block holds a lock (of the kernel, so it goes with its process);
+    the one who started the server leaves the block, and stops it, when nobody else holds it. `waits` is told when that
+    takes time. SeaweedError as of `start`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".users").open("a") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)  # waits for one who is stopping the server
+        own, environment = _own_or_running(folder)
         try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                problem = "another SeaweedFS runs on this folder; stop it, or name another folder"
-                raise SeaweedError(f"{folder}: {problem}") from None
-        time.sleep(0.05)
+            yield environment
+        finally:
+            if own is not None:
+                try:
+                    wait_alone(users, folder, waits)
+                finally:
+                    own.stop()
+
+
+def _own_or_running(folder: Path) -> tuple[Running | None, dict[str, str]]:
+    """Of several that find no server, one starts it and the others find it then."""
+    end = time.monotonic() + READY_TIMEOUT_S
+    while True:
+        environment = running_env(folder)
+        if environment is not None:
+            return None, environment
+        try:
+            own = start(folder)
+        except InUseError:
+            if time.monotonic() > end:
+                raise
+        else:
+            return own, own.env()
 
 
 def _program() -> str:
@@ -218,17 +265,6 @@ def _die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _credentials(folder: Path) -> dict[str, str]:
-    """The folder's credentials, made once; the file is the server's configuration too and only its owner may read it."""
-    path = folder / "s3.json"
-    if not path.exists():
-        key = {"accessKey": "edgeloop", "secretKey": secrets.token_urlsafe(30)}
-        actions = ["Admin", "Read", "Write", "List", "Tagging"]
-        write_private(path, {"identities": [{"name": "edgeloop", "credentials": [key], "actions": actions}]})
-    key = json.loads(path.read_text())["identities"][0]["credentials"][0]
-    return {"AWS_ACCESS_KEY_ID": key["accessKey"], "AWS_SECRET_ACCESS_KEY": key["secretKey"], "AWS_REGION": "us-east-1"}
-
-
 def _wait_ready(running: Running, timeout_s: float) -> None:
     """Asks until a bucket is there and takes a write: the gateway answers before the volumes do."""
     end = time.monotonic() + timeout_s
@@ -242,7 +278,7 @@ def _wait_ready(running: Running, timeout_s: float) -> None:
             )
         try:
             objects.make_bucket()
-            objects.put(".edgeloop/ready", b"")
+            objects.put(_PROBE, b"")
         except StoreError as error:
             if time.monotonic() > end:
                 raise SeaweedError(

@@ -6,6 +6,11 @@ by more than the tolerance. Accuracy is that of labelled rows, or estimated wher
 test with rows divided by the design effect of errors: at 3 standard errors while the wave soaks and 2.33 (1 %) when the time
 is up, so that looking often does not find what is not there (the Haybittle-Peto rule). When the time is up and nothing speaks
 against the wave it passes, and the words say on what evidence.
+
+A wave that scored no row has shown nothing. On the first rollout of a loop health is all there is, and it passes when the
+soak is up. Otherwise it goes on soaking until a row was scored, for PATIENCE times the soak in all, and then fails. Rows are
+known by window, and only windows that began after the wave settled are its own; so where the soak is shorter than a window
+(it may be 0) the patience is that many windows.
 """
 
 from __future__ import annotations
@@ -15,11 +20,12 @@ from dataclasses import dataclass, field
 from math import sqrt
 from typing import Literal
 
-__all__ = ["Evidence", "Gate", "Side", "look"]
+__all__ = ["PATIENCE", "Evidence", "Gate", "Side", "Soak", "look"]
 
 EARLY, LAST = 3.0, 2.33
 LEAST_EFFECTIVE = 20.0  # labelled rows, after division by the design effect, from which labels are believed
 LEAST_FAILED = 5
+PATIENCE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +42,28 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Both sides of the comparison, and the version's held-out accuracy for where there is no rest."""
+    """Both sides of the comparison, and the version's held-out accuracy for where there is no rest. Windows are `window_s`
+    long."""
 
     wave: Side = field(default_factory=Side)
     rest: Side = field(default_factory=Side)
     accuracy: float = 0.0
     accuracy_rows: int = 0
     design_effect: float = 1.0
+    window_s: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Soak:
+    """How long a wave shall soak and has soaked, on the fleet's clock; `first`: the loop has no last good version."""
+
+    shall_s: float
+    soaked_s: float
+    first: bool = False
+
+    @property
+    def time_is_up(self) -> bool:
+        return self.soaked_s >= self.shall_s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,13 +155,23 @@ def _words(found: _Comparison) -> str:
 
 def _without(evidence: Evidence) -> str:
     if evidence.wave.rows == 0:
-        return "no row was scored while it soaked; nothing speaks against it"
+        return "no row was scored while it soaked; it is the first version and its nodes are well"
     return f"{evidence.wave.rows:,} rows scored, too few labels to compare; nothing speaks against it"
 
 
-def look(evidence: Evidence, *, time_is_up: bool, tolerance: float, max_failed_share: float) -> Gate:
+def _unseen(evidence: Evidence, soak: Soak) -> Gate | None:
+    """What becomes of a wave of which nothing was seen when its time is up; None when rows were, or need not be."""
+    if evidence.wave.rows or soak.first:
+        return None
+    if soak.soaked_s < PATIENCE * max(soak.shall_s, evidence.window_s):
+        return Gate(state="wait", why="the time is up; soaking until a row is scored")
+    why = f"no row was scored in {soak.soaked_s:,.0f} s of soaking (soak {soak.shall_s:,.0f} s)"
+    return Gate(state="failed", why=why, numbers={"rows": 0.0, "soaked_s": soak.soaked_s})
+
+
+def look(evidence: Evidence, soak: Soak, *, tolerance: float, max_failed_share: float) -> Gate:
     """One look at a wave. `tolerance` is in accuracy, `max_failed_share` in requests; both between 0 and 1."""
-    sure = LAST if time_is_up else EARLY
+    sure = LAST if soak.time_is_up else EARLY
     failed = _failures(evidence, max_failed_share, sure)
     if failed:
         return failed
@@ -148,7 +179,11 @@ def look(evidence: Evidence, *, time_is_up: bool, tolerance: float, max_failed_s
     if found and found.got - found.against + tolerance < -sure * found.error:
         why = f"{_words(found)}: surely worse by more than {_percent(tolerance)}"
         return Gate(state="failed", why=why, numbers=_numbers(found))
-    if not time_is_up:
+    if not soak.time_is_up:
         return Gate(state="wait", why="soaking")
+    return _unseen(evidence, soak) or _passed(evidence, found)
+
+
+def _passed(evidence: Evidence, found: _Comparison | None) -> Gate:
     numbers = _numbers(found) if found else {"rows": float(evidence.wave.rows)}
     return Gate(state="passed", why=_words(found) if found else _without(evidence), numbers=numbers)

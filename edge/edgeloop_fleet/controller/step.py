@@ -7,7 +7,8 @@
     wave: pending -> deploying -> soaking -> passed | failed
 
 A wave settles when its Deployments are through and the agents say that the version is loaded; then it soaks `soak_s` on the
-fleet's clock, while `gate` looks at its counts. Settling has a deadline on the wall clock, as pods start in real time.
+fleet's clock (longer where no row was scored), while `gate` looks at its counts. Settling has a deadline on the wall clock, as
+pods start in real time.
 Actions are made so that doing them twice does no harm; a step that is repeated changes nothing.
 """
 
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from edgeloop_contracts import Package, Rollout, RolloutEvent, Wave
 from edgeloop_fleet.controller import settling
-from edgeloop_fleet.controller.gate import Evidence, Gate, look
+from edgeloop_fleet.controller.gate import Evidence, Gate, Soak, look
 from edgeloop_fleet.ports import Observed
 
 __all__ = ["Action", "Apply", "Policy", "Promote", "Scene", "Withdraw", "current_wave", "step", "touched", "wanted"]
@@ -196,7 +197,7 @@ def _soaking(rollout: Rollout, i: int, scene: Scene) -> Step:
         return _fail(rollout, i, scene, why)
     gate = look(
         scene.evidence,
-        time_is_up=scene.now_s - (wave.settled_s or 0.0) >= rollout.soak_s,
+        Soak(shall_s=rollout.soak_s, soaked_s=scene.now_s - (wave.settled_s or 0.0), first=rollout.previous is None),
         tolerance=rollout.tolerance,
         max_failed_share=policy.max_failed_share,
     )

@@ -42,6 +42,7 @@ COMMANDS: dict[str, CommandRow] = {
     "fleet": CommandRow(f"{_HERE}.fleet", "Deploy", "serve the fleet service"),
     "status": CommandRow(f"{_HERE}.status", "Watch", "show loops, versions, nodes, last verdict, last run"),
     "catalog": CommandRow(f"{_HERE}.catalog", "Watch", "list, show and audit the versions of a loop"),
+    "drift": CommandRow(f"{_HERE}.drift", "Watch", "compare two data files, in Evidently's words"),
     "demo": CommandRow(f"{_HERE}.demo", "Try", "close the loop on this machine, with real data"),
     "completion": CommandRow(f"{_HERE}.completion", "Try", "print the completion script of a shell"),
     "version": CommandRow(f"{_HERE}.version", "Try", "print the version of edgeloop and of what it stands on"),

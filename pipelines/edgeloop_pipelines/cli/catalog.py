@@ -51,6 +51,8 @@ def _show_loops(rows: list[dict[str, Any]]) -> None:
 def versions(loop: LoopArgument, *, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """List the versions of a loop, the rejected ones too.
 
+    A version whose run goes on or was killed is `accepted, not packed` or `accepted, not rolled out`: it is not whole.
+
     Examples:
 
       edgeloop catalog versions turbine-power
@@ -61,17 +63,24 @@ def versions(loop: LoopArgument, *, home: HomeOption = HOME, as_json: JsonOption
     with open_objects(home) as objects:
         _must_be_known(objects, loop)
         found, aliases = catalog.versions(objects, loop), _aliases(objects, loop)
-    document = [_line(version, aliases) for version in found]
+        document = [_line(version, catalog.standing(objects, version), aliases) for version in found]
     columns = ("version", "state", "aliases", "accuracy", "cause", "made")
-    emit(document, lambda: table(columns, [_row(line) for line in document]), as_json)
+    emit(document, lambda: _show_versions(loop, columns, document), as_json)
 
 
-def _line(version: ModelVersion, aliases: dict[str, int]) -> dict[str, Any]:
+def _show_versions(loop: str, columns: tuple[str, ...], document: list[dict[str, Any]]) -> None:
+    if document:
+        table(columns, [_row(line) for line in document])
+    else:
+        say(f"{loop} has no version yet: edgeloop status shows its last run")
+
+
+def _line(version: ModelVersion, standing: str, aliases: dict[str, int]) -> dict[str, Any]:
     accuracy = next((m for m in version.metrics if m.name == "accuracy" and not m.slice), None)
     return {
         "version": version.name,
         "number": version.number,
-        "state": version.state,
+        "state": standing,
         "aliases": [alias for alias, number in aliases.items() if number == version.number],
         "accuracy": accuracy.value if accuracy else None,
         "low": accuracy.low if accuracy else None,
@@ -108,9 +117,10 @@ def show(
     with open_objects(home) as objects:
         loop, number = _resolve(objects, version)
         found, aliases = catalog.version(objects, loop, number), _aliases(objects, loop)
-        packages = catalog.packages(objects, loop, number)
+        packages, standing = catalog.packages(objects, loop, number), catalog.standing(objects, found)
     document = {
         "version": to_json(found),
+        "standing": standing,
         "aliases": [alias for alias, other in aliases.items() if other == number],
         "packages": [to_json(package) for package in packages],
     }
@@ -134,7 +144,7 @@ def _resolve(objects: Objects, text: str) -> tuple[str, int]:
 
 
 def _show_version(version: ModelVersion, document: dict[str, Any]) -> None:
-    say(f"{version.name}: {version.state}, made {shown(version.created_s)} for {version.cause}", style="bold")
+    say(f"{version.name}: {document['standing']}, made {shown(version.created_s)} for {version.cause}", style="bold")
     facts = {"aliases": ", ".join(document["aliases"]), "run": version.run_key, "onnx": version.onnx}
     facts |= {
         "snapshot": version.snapshot,

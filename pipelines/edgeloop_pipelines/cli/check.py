@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgeloop_pipelines.cli.console import JsonOption, emit, say
-from edgeloop_pipelines.loopfile.load import LoopFileError, Mistake, locate, read
+from edgeloop_contracts import Problem
+from edgeloop_pipelines.cli.console import JsonOption, console, emit, say
+from edgeloop_pipelines.loopfile.load import Mistake, examine, locate
+
+Note = tuple[str, str]  # the field's path, and what was not asked of it
 
 
 def command(
@@ -29,28 +32,34 @@ def command(
       edgeloop check loops/*.yaml --data
       edgeloop check loop.yaml --json
     """
-    found = {str(file): mistakes_in(file, data=data) for file in files}
-    mistakes = [mistake for each in found.values() for mistake in each]
-    document = {"ok": not mistakes, "files": list(found), "problems": [mistake.document() for mistake in mistakes]}
-    emit(document, lambda: _show(found.items()), as_json)
+    found = {str(file): findings_in(file, data=data) for file in files}
+    mistakes = [mistake for each, _ in found.values() for mistake in each]
+    notes = [{"file": file, "path": path, "note": note} for file, (_, each) in found.items() for path, note in each]
+    problems = [mistake.document() for mistake in mistakes]
+    document = {"ok": not mistakes, "files": list(found), "problems": problems, "notes": notes}
+    emit(document, lambda: _show(found), as_json)
     if mistakes:
         raise typer.Exit(1)
 
 
-def mistakes_in(file: Path, *, data: bool) -> list[Mistake]:
-    """All mistakes of one file; OSError when it cannot be read."""
+def findings_in(file: Path, *, data: bool) -> tuple[list[Mistake], list[Note]]:
+    """All mistakes of one file by line, and notes on what was not looked into. A file that cannot be read is a mistake."""
+    from edgeloop_pipelines.loopfile.check import data_findings, field_problems
+
     try:
-        located = read(file)
-    except LoopFileError as error:
-        return list(error.problems)
-    from edgeloop_pipelines.loopfile import check
+        examined = examine(file)
+    except OSError as error:
+        got = error.strerror or str(error)
+        return [Mistake(str(file), 1, 1, Problem("", "a file that can be read", got))], []
+    document, folder = examined.text.value, file.parent
+    problems = field_problems(document, folder, {mistake.problem.path for mistake in examined.mistakes})
+    more, notes = data_findings(document, folder) if data else ([], [])
+    mistakes = [*examined.mistakes, *locate([*problems, *more], examined.text, examined.file)]
+    return sorted(mistakes, key=lambda m: (m.line, m.column)), notes
 
-    loop = located.loop
-    problems = [*check.schedule_problems(loop), *check.estimator_problems(loop)]
-    problems += check.data_problems(loop, file.parent) if data else []
-    return sorted(locate(problems, located.text, located.file), key=lambda m: (m.line, m.column))
 
-
-def _show(found: Iterable[tuple[str, list[Mistake]]]) -> None:
-    for file, mistakes in found:
+def _show(found: Mapping[str, tuple[list[Mistake], list[Note]]]) -> None:
+    for file, (mistakes, notes) in found.items():
         say("\n".join(map(str, mistakes)) if mistakes else f"{file}: no mistakes")
+        for path, note in notes:
+            console.print(f"{file}: {path}: {note}", markup=False, soft_wrap=True)

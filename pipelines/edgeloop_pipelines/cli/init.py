@@ -36,6 +36,8 @@ def command(
     """
     from edgeloop_pipelines.loopfile.draft import draft
 
+    if output.is_dir():
+        raise UserError(f"{output}: expected a file to write, found a folder", f"-o {output / 'loop.yaml'}")
     if output.exists() and not force:
         raise UserError(f"{output} is there already", "--force overwrites it, -o names another")
     drafted = draft(data, output.parent, name=name, label=label, time=time, node=node)

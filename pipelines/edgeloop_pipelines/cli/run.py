@@ -14,7 +14,7 @@ import typer
 
 from edgeloop_contracts import Loop, RunRequest, run_key
 from edgeloop_pipelines.cli.console import JsonOption, console, emit, say, table
-from edgeloop_pipelines.cli.stores import HomeOption, running_store
+from edgeloop_pipelines.cli.stores import HomeOption
 
 
 def command(
@@ -46,9 +46,10 @@ def command(
 
     loop = with_folder(loopfile.load(loop_file), loop_file)
     request = manual_request(loop, key)
-    with platform(home), Progress(console) as progress:
-        result = execute(home, request, loop, watch=progress)
-    emit(result, lambda: show(result), as_json)
+    with platform(home):
+        with Progress(console) as progress:
+            result = execute(home, request, loop, watch=progress)
+        emit(result, lambda: show(result), as_json)
     raise typer.Exit(EXIT_CODES[result["state"]])
 
 
@@ -74,36 +75,34 @@ def manual_request(loop: Loop, key: str = "") -> RunRequest:
 
 @contextlib.contextmanager
 def platform(home: Path) -> Iterator[None]:
-    """The stores of a run: those of the environment, those that run in `home` now, or SeaweedFS for its duration."""
-    home, before, store = home.absolute(), dict(os.environ), None
-    os.environ.setdefault("EDGELOOP_IMAGES", str(home / "images"))
-    if not (os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")):
-        running = _running(home)
-        if running is None:
-            from edgeloop_components.stores import seaweed
+    """The stores of a run: those of the environment, those that run in `home` now, or SeaweedFS for its duration.
 
-            store = seaweed.start(home / "objects")
-        os.environ.update(running or (store.env() if store else {}))
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        if store is not None:
-            store.stop()
+    A SeaweedFS that another run has joined is stopped when that has ended too.
+    """
+    home, before = home.absolute(), dict(os.environ)
+    with contextlib.ExitStack() as stack:
+        os.environ.setdefault("EDGELOOP_IMAGES", str(home / "images"))
+        try:
+            if not (os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")):
+                from edgeloop_components.stores import seaweed
+
+                os.environ.update(stack.enter_context(seaweed.shared(home / "objects", waits=console.print)))
+                os.environ.update(_fleet(home))
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
-def _running(home: Path) -> dict[str, str] | None:
-    """How to reach what runs in `home` now: its object store, and its fleet service when that answers; None: nothing."""
-    store = running_store(home / "objects") if (home / "objects" / "data").is_dir() else None
-    if store is None or not (home / "installation.json").exists():
-        return store
+def _fleet(home: Path) -> dict[str, str]:
+    """How to reach the fleet service that runs in `home` now, unless the environment names one; nothing when none answers."""
+    if os.environ.get("EDGELOOP_FLEET_URL") or not (home / "installation.json").exists():
+        return {}
     from edgeloop_pipelines.local.children import listening
     from edgeloop_pipelines.local.installation import HOST, open_installation
 
     installation = open_installation(home)
-    fleet = {"EDGELOOP_FLEET_URL": installation.fleet_url} if listening(HOST, installation.fleet_port) else {}
-    return {**store, **({} if os.environ.get("EDGELOOP_FLEET_URL") else fleet)}
+    return {"EDGELOOP_FLEET_URL": installation.fleet_url} if listening(HOST, installation.fleet_port) else {}
 
 
 def show(result: Mapping[str, Any]) -> None:

@@ -78,7 +78,8 @@ def catalog_loops(objects: Any) -> list[dict[str, Any]]:
 
     loops = []
     for name in catalog.loops(objects):
-        versions = [{"number": v.number, "state": v.state} for v in catalog.versions(objects, name)]
+        found = catalog.versions(objects, name)
+        versions = [{"number": v.number, "state": catalog.standing(objects, v)} for v in found]
         aliases = dict(catalog.aliases(objects, name))
         loops.append({"loop": name, "versions": versions, "aliases": aliases, "last_run": _last_run(objects, name)})
     return loops
@@ -109,11 +110,20 @@ def _show_catalog(loops: list[dict[str, Any]]) -> None:
         return
     rows = []
     for loop in loops:
-        accepted = sum(v["state"] == "accepted" for v in loop["versions"])
         aliases = ", ".join(f"{alias} -> {number}" for alias, number in loop["aliases"].items())
-        versions = f"{len(loop['versions'])} ({accepted} accepted)"
-        rows.append((loop["loop"], versions, aliases, _run(loop["last_run"])))
+        rows.append((loop["loop"], _counted(loop["versions"]), aliases, _run(loop["last_run"])))
     table(("loop", "versions", "aliases", "last run"), rows)
+    for loop in loops:
+        if loop["last_run"] and loop["last_run"].get("reason"):
+            run = loop["last_run"]
+            say(f"{loop['loop']}: run {run['run_key']} {run['state']}: {run['reason']}")
+
+
+def _counted(versions: list[dict[str, Any]]) -> str:
+    """How many there are, how many of them stand, and those that are accepted and not whole, by number."""
+    accepted = sum(v["state"] == "accepted" for v in versions)
+    partial = [f"@{v['number']} {v['state']}" for v in versions if v["state"] not in {"accepted", "rejected"}]
+    return f"{len(versions)} ({'; '.join([f'{accepted} accepted', *partial])})"
 
 
 def _run(run: dict[str, Any] | None) -> str:

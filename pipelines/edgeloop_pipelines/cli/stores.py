@@ -6,7 +6,6 @@ It makes no new store: a HOME that holds none is an error, so that a mistyped fo
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,33 +57,17 @@ def _local(folder: Path) -> Iterator[Objects]:
     if not (folder / "data").is_dir():
         hint = "run `edgeloop run` first, name its folder with --home, or set AWS_ENDPOINT_URL_S3"
         raise Unavailable(f"no object store: AWS_ENDPOINT_URL_S3 is not set and {folder} holds none", hint)
-    running = running_store(folder)
-    if running is not None:
-        yield _quick(connect(environment=running))
-        return
-    with console.status(f"starting the object store of {folder}"):
-        started = seaweed.start(folder)
-    try:
-        yield started.objects()
-    finally:
-        started.stop()
+    quick = running_store(folder) is not None
+    shown = contextlib.nullcontext() if quick else console.status(f"starting the object store of {folder}")
+    with contextlib.ExitStack() as stack:
+        with shown:
+            environment = stack.enter_context(seaweed.shared(folder, waits=console.print))
+        objects = connect(environment=environment)
+        yield _quick(objects) if quick else objects
 
 
 def running_store(folder: Path) -> dict[str, str] | None:
-    """How to reach the server that runs on the folder now, from the files that it is started with; None: none runs."""
-    import fcntl
+    """How to reach the server that runs on the folder now; one that is being started is waited for. None: none runs."""
+    from edgeloop_components.stores import seaweed
 
-    with (folder / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pass
-        else:
-            return None
-    ports = json.loads((folder / "ports.json").read_text())
-    key = json.loads((folder / "s3.json").read_text())["identities"][0]["credentials"][0]
-    return {
-        "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{ports['s3']}",
-        "AWS_ACCESS_KEY_ID": key["accessKey"],
-        "AWS_SECRET_ACCESS_KEY": key["secretKey"],
-    }
+    return seaweed.running_env(folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ persistence false
 max_queued_messages 10000
 message_size_limit 1048576
 """
+# As root, mosquitto changes to a user of its own, and a process that changes its user outlives its parent (prctl(2)).
+_AS_ROOT = "user root\n"
 
 
 def start(folder: Path, port: int, *, kind: str = "") -> children.Child:
@@ -45,7 +48,7 @@ def start(folder: Path, port: int, *, kind: str = "") -> children.Child:
 
 def _mosquitto(program: str, folder: Path, port: int) -> list[str]:
     config = folder / "mosquitto.conf"
-    config.write_text(_MOSQUITTO.format(port=port))
+    config.write_text(_MOSQUITTO.format(port=port) + (_AS_ROOT if os.geteuid() == 0 else ""))
     return [program, "-c", str(config)]
 
 

@@ -2,7 +2,8 @@
 
 `execute` runs a request once: never twice at the same time (a lock), never again after it has ended (its result is there).
 What kfp and the steps print goes to `run.log`; what a person sees comes from the steps' own events. A run that was killed
-leaves no result, so it may be started again under the same key; every step is idempotent by that key.
+leaves no result, so it may be started again under the same key; every step is idempotent by that key. SIGINT and SIGTERM
+kill the steps first.
 
     python -m edgeloop_pipelines.local.run --home DIR --request FILE --loop FILE
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import json
 import logging
 import os
@@ -35,6 +37,8 @@ Event = Mapping[str, Any]
 Watch = Callable[[Event], None]
 EXIT_CODES = {"succeeded": 0, "failed": 1, "rejected": 4}
 _FOLLOW_S = 0.05
+_KILL_S = 3.0  # how long what was killed may take to be gone
+_PR_SET_CHILD_SUBREAPER = 36
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -52,7 +56,8 @@ def execute(
             return {**earlier, "again": True}
         folder.write_order(request, loop)
         started_s = time.time()
-        error = _attempt(folder, request, loop, watch or (lambda _: None))
+        with _stoppable():
+            error = _attempt(folder, request, loop, watch or (lambda _: None))
         result = conclude(request, read_events(folder.events), error=error, log=str(folder.log))
         result = {**result, "started_s": started_s, "total_s": round(time.time() - started_s, 3)}
         folder.write_result(result)
@@ -200,12 +205,62 @@ def _reason(events: Sequence[Event], error: str, log: str) -> str:
     return "; ".join(found) + f" (log: {log})" if found else ""
 
 
-def _stop(_signal: int, _frame: Any) -> None:
-    """SIGTERM: the steps too, when this process leads their group."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGTERM)
-    sys.exit(128 + signal.SIGTERM)
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGINT and SIGTERM end what was started inside the block before they end the block: nothing is left behind.
+
+    kfp starts the steps through a shell, in the process group of whoever called us: there is no group of theirs to
+    signal. So all descendants are killed, but for those that were there before (the object store). Only the main thread of
+    a process takes signals; in another one this does nothing. A signal that is ignored stays ignored.
+    """
+    spared = {pid for pid, parent in _processes() if parent == os.getpid()}
+    before: dict[int, Any] = {}
+
+    def stop(number: int, _frame: Any) -> None:
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)
+        _kill_descendants(spared)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        asked = (signal.SIGINT, signal.SIGTERM)
+        before = {n: handler for n in asked if (handler := signal.getsignal(n)) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _kill_descendants(spared: set[int]) -> None:
+    """SIGKILL to every descendant but `spared` and theirs, until none lives; what one of them forks meanwhile too."""
+    libc, end = ctypes.CDLL(None, use_errno=True), time.monotonic() + _KILL_S
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)  # a child of a killed one becomes ours, so that the next look finds it
+    while (found := _descendants(spared)) and time.monotonic() < end:
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 0)
+
+
+def _descendants(spared: set[int]) -> set[int]:
+    parents, found, new = dict(_processes()), set[int](), {os.getpid()}
+    while new:
+        new = {pid for pid, parent in parents.items() if parent in new} - spared - found
+        found |= new
+    return found
+
+
+def _processes() -> Iterator[tuple[int, int]]:
+    """Process and parent of all processes that have not ended."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = stat.read_text(errors="replace").rpartition(")")[2].split()[:2]
+            if state not in "ZX":
+                yield int(stat.parent.name), int(parent)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -215,13 +270,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--loop", type=Path, required=True)
     parser.add_argument("--lock-fd", type=int, help="descriptor of the run's lock, taken by the parent")
     given = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _stop)
     request, loop = loads(RunRequest, given.request.read_bytes()), loads(Loop, given.loop.read_bytes())
     try:
         result = execute(given.home, request, loop, lock_fd=given.lock_fd)
     except RunBusyError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     print(json.dumps(result))
     return EXIT_CODES[result["state"]]
 

@@ -1,50 +1,81 @@
-"""Questions to a loop that its text alone cannot answer: is there such an estimator, has the data these columns.
+"""Questions to a loop.yaml that its form alone cannot answer: does the schedule fall due, is there such an estimator and such
+an ONNX file, has the data these columns.
 
-Both give problems in the same form as the reader's, so that they are shown at the line of their field. Estimators are
-imported from scikit-learn only: checking a file must not run a stranger's code.
+They are put to the raw document, field by field, so that a mistake in one field hides none in another. The answers are
+problems in the same form as the reader's, to be shown at the line of their field. What lies elsewhere (s3://, a function)
+is not looked into, and that is said.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib
-import inspect
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeloop_contracts import Loop, Problem
+from edgeloop_contracts import Problem
+from edgeloop_pipelines.loopfile.estimator import estimator_problems
+from edgeloop_pipelines.loopfile.mend import value_at
 from edgeloop_pipelines.loopfile.table import SourceError, is_remote, look
 
-__all__ = ["column_problems", "data_problems", "estimator_problems", "schedule_problems"]
+__all__ = ["Note", "column_problems", "data_findings", "field_problems"]
 
 HEAD_ROWS = 100
+READABLE = re.compile(r"s3://[^/]+(/.*)?|[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # no path, but the pipeline reads it
+
+Note = tuple[str, str]  # the field's path, and what was not asked of it
 
 
-def data_problems(loop: Loop, folder: Path) -> list[Problem]:
-    """Reads the first rows of the source and compares its columns with those that the loop names.
+def field_problems(document: Any, folder: Path, broken: Collection[str]) -> list[Problem]:
+    """Problems of the schedule, the estimator and the ONNX file. `broken`: paths with a mistake in their form already."""
+    paths = ("retrain.schedule", "train.estimator", "train.onnx")
+    rule, estimator, onnx = ("" if path in broken else _text_at(document, path) for path in paths)
+    params = value_at(document, "train.params")
+    return [
+        *_schedule_problems(rule),
+        *estimator_problems(estimator, params if isinstance(params, dict) else {}),
+        *_onnx_problems(onnx, folder),
+    ]
+
+
+def data_findings(document: Any, folder: Path) -> tuple[list[Problem], list[Note]]:
+    """Reads the first rows of the source and compares its columns with those that the document names.
 
     A relative path is looked for in `folder`, that of the loop's file, as the pipeline does.
     """
-    source = loop.data.source
+    source = _text_at(document, "data.source")
+    if not source:
+        return [], []
+    if READABLE.fullmatch(source):
+        return [], [("data.source", f"the data were not looked into: only files and folders can be, not {source}")]
+    if is_remote(source):
+        return [Problem("data.source", "a file, a folder, s3://bucket/prefix/ or module:function", source)], []
     try:
-        columns = [str(name) for name in look(source if is_remote(source) else str(folder / source), HEAD_ROWS).frame]
+        columns = [str(name) for name in look(str(folder / source), HEAD_ROWS).frame]
     except SourceError as error:
-        return [Problem("data.source", "data that can be read", str(error), error.hint)]
-    return column_problems(loop, columns)
+        return [Problem("data.source", "data that can be read", str(error), error.hint)], []
+    return column_problems(document, columns), []
 
 
-def column_problems(loop: Loop, columns: Sequence[str]) -> list[Problem]:
-    """A problem for each column that the loop names and the data has not."""
-    data, slices = loop.data, loop.validate.slices
-    named = [("data.label", data.label), ("data.time", data.time), ("data.node", data.node)]
-    named += [(f"data.features[{i}]", name) for i, name in enumerate(data.features)]
-    named += [(f"validate.slices[{i}]", name) for i, name in enumerate(slices)]
+def column_problems(document: Any, columns: Sequence[str]) -> list[Problem]:
+    """A problem for each column that the document names and the data has not."""
+    paths = ["data.label", "data.time", "data.node"]
+    for path in ("data.features", "validate.slices"):
+        listed = value_at(document, path)
+        paths += [f"{path}[{i}]" for i in range(len(listed))] if isinstance(listed, list) else []
+    named = [(path, _text_at(document, path)) for path in paths]
     return [
         Problem(path, "a column of the data", name, _near(name, columns))
         for path, name in named
         if name and name not in columns
     ]
+
+
+def _text_at(document: Any, path: str) -> str:
+    """The text at a path; empty where there is none or something else, which the reader has reported."""
+    value = value_at(document, path)
+    return value if isinstance(value, str) else ""
 
 
 def _near(name: str, known: Iterable[str]) -> str:
@@ -57,63 +88,28 @@ def _near(name: str, known: Iterable[str]) -> str:
     return f"the columns: {shown}"
 
 
-def schedule_problems(loop: Loop) -> list[Problem]:
+def _schedule_problems(rule: str) -> list[Problem]:
     """Whether the schedule is a rule that can fall due."""
     from edgeloop_pipelines.triggers.schedule import CronError, parse
 
-    if not loop.retrain.schedule:
+    if not rule:
         return []
     try:
-        parse(loop.retrain.schedule)
+        parse(rule)
     except CronError as error:
-        return [Problem("retrain.schedule", "a cron rule such as '0 3 * * 0'", loop.retrain.schedule, str(error))]
+        return [Problem("retrain.schedule", "a cron rule such as '0 3 * * 0'", rule, str(error))]
     return []
 
 
-def estimator_problems(loop: Loop) -> list[Problem]:
-    """Whether a scikit-learn estimator exists, classifies, and takes the parameters that it is given."""
-    module_name, _, name = loop.train.estimator.rpartition(".")
-    if not module_name.startswith("sklearn"):
+def _onnx_problems(path: str, folder: Path) -> list[Problem]:
+    """Whether there is an ONNX model in the file; a relative path begins in `folder`."""
+    if not path or is_remote(path):
         return []
+    from edgeloop_components.runtimes import ModelError
+    from edgeloop_components.runtimes.describe import read_model
+
     try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError:
-        return [Problem("train.estimator", "a module of scikit-learn", module_name, _elsewhere(name))]
-    found = getattr(module, name, None)
-    if not inspect.isclass(found):
-        near = difflib.get_close_matches(name, _classifiers(module), n=1)
-        hint = f"did you mean {module_name}.{near[0]}?" if near else _elsewhere(name)
-        return [Problem("train.estimator", f"an estimator of {module_name}", name, hint)]
-    return [*_no_classifier(found, loop), *_parameter_problems(found, loop)]
-
-
-def _classifiers(module: Any) -> list[str]:
-    """The estimators of a module that give probabilities."""
-    return [n for n, c in vars(module).items() if inspect.isclass(c) and hasattr(c, "predict_proba")]
-
-
-def _elsewhere(name: str) -> str:
-    from sklearn.utils import all_estimators
-
-    known = {n: f"{c.__module__.partition('._')[0]}.{n}" for n, c in all_estimators(type_filter="classifier")}
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {known[near[0]]}?" if near else ""
-
-
-def _no_classifier(found: Any, loop: Loop) -> list[Problem]:
-    if hasattr(found, "predict_proba"):
-        return []
-    return [
-        Problem("train.estimator", "an estimator with predict_proba", loop.train.estimator, "it gives no probabilities")
-    ]
-
-
-def _parameter_problems(found: Any, loop: Loop) -> list[Problem]:
-    parameters = inspect.signature(found).parameters
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-        return []
-    return [
-        Problem(f"train.params.{name}", f"a parameter of {found.__name__}", name, _near(name, parameters))
-        for name in loop.train.params
-        if name not in parameters
-    ]
+        read_model(folder / path)
+    except ModelError as error:
+        return [Problem("train.onnx", "an ONNX model", path, str(error))]
+    return []

@@ -60,7 +60,7 @@ def draft(source: str, folder: Path, *, name: str = "", label: str | None, time:
     everything = (guesses.time, guesses.node, guesses.label, *further)
     text = write(loop, _notes(everything, guesses), HEAD)
     loads(text.encode(), "the drafted loop.yaml")  # what is written must be accepted: a fault here is ours
-    return Draft(text, loop, everything, guesses.left_out, _remarks(sample, table))
+    return Draft(text, loop, everything, guesses.left_out, _remarks(sample, table, guesses))
 
 
 def loop_name(source: str) -> str:
@@ -101,11 +101,16 @@ def _notes(guessed: tuple[Guess, ...], guesses: Guesses) -> dict[str, str]:
     notes = {g.path: f"{g.sure if g.sure == 'given' else f'guessed ({g.sure})'}: {g.why}" for g in guessed}
     if guesses.left_out:
         notes["data.features"] = "left out: " + "; ".join(f"{column} ({why})" for column, why in guesses.left_out[:8])
+    if guesses.doubtful:
+        notes["data.features"] = "taken for want of better: " + "; ".join(f"{n} ({why})" for n, why in guesses.doubtful)
     return {path: " ".join(text.split()) for path, text in notes.items()}
 
 
-def _remarks(sample: Sample, table: Table) -> tuple[str, ...]:
+def _remarks(sample: Sample, table: Table, guesses: Guesses) -> tuple[str, ...]:
     remarks = []
+    if guesses.doubtful:
+        doubts = "; ".join(f"{column} ({why})" for column, why in guesses.doubtful)
+        remarks.append(f"no column is a good feature; taken for want of better: {doubts}")
     if sample.broken:
         count = len(sample.broken)
         remarks.append(f"{count} broken line{'s' * (count > 1)} in the first rows, such as {sample.broken[0]}")

@@ -36,6 +36,8 @@ MONITOR_WINDOWS = {
     "4w": 28 * DAY,
     "52w": 364 * DAY,
 }
+EMPTY, TIME, CONSTANT = "it is empty", "it is a time", "it has one value only"
+HOPELESS = (EMPTY, TIME, CONSTANT)  # no model learns from these; other columns are taken where nothing else is left
 ENOUGH_ROWS = 12  # a window with fewer rows of one node says little
 
 
@@ -51,13 +53,14 @@ class Guess:
 
 @dataclass(frozen=True)
 class Guesses:
-    """All guesses, the columns taken as features, and those left out with the reason."""
+    """All guesses, the columns taken as features, those left out with the reason, and those taken for want of better."""
 
     time: Guess
     node: Guess
     label: Guess
     features: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
+    doubtful: tuple[tuple[str, str], ...] = ()  # columns among the features, and why they would else be left out
 
     def column(self, path: str) -> str:
         return next(g.value for g in (self.time, self.node, self.label) if g.path == path)
@@ -73,9 +76,12 @@ def guess(table: Table, *, time: str | None = None, node: str | None = None, lab
     label_guess = _given("data.label", label) or guess_label(table, taken)
     _must_be_classes(table, label_guess.value)
     features, left_out = choose_features(table, time_guess.value, node_guess.value, label_guess.value)
+    doubtful = () if features else tuple(pair for pair in left_out if pair[1] not in HOPELESS)
+    features = features or tuple(name for name, _ in doubtful)
     if not features:
         raise SourceError("no column is left that could be a feature", "; ".join(f"{n}: {why}" for n, why in left_out))
-    return Guesses(time_guess, node_guess, label_guess, features, left_out)
+    left_out = tuple(pair for pair in left_out if pair not in doubtful)
+    return Guesses(time_guess, node_guess, label_guess, features, left_out, doubtful)
 
 
 def _given(path: str, value: str | None) -> Guess | None:
@@ -202,9 +208,9 @@ def choose_features(
 
 
 _UNFIT: tuple[tuple[Callable[[ColumnSummary, Table, str], bool], str], ...] = (
-    (lambda c, _t, _l: c.kind == "empty", "it is empty"),
-    (lambda c, _t, _l: bool(c.time), "it is a time"),
-    (lambda c, _t, _l: c.distinct == 1, "it has one value only"),
+    (lambda c, _t, _l: c.kind == "empty", EMPTY),
+    (lambda c, _t, _l: bool(c.time), TIME),
+    (lambda c, _t, _l: c.distinct == 1, CONSTANT),
     (lambda c, _t, _l: c.counts_up, "it numbers the rows"),
     (
         lambda c, t, _l: c.distinct == t.rows and (c.kind == "text" or _has(c.name, ("id", "index"))),

@@ -15,7 +15,7 @@ from edgeloop_contracts import Loop, Problem, inconsistencies, problems_in
 from edgeloop_pipelines.loopfile import yamltext
 from edgeloop_pipelines.loopfile.mend import further_problems
 
-__all__ = ["Located", "LoopFileError", "Mistake", "load", "loads", "locate", "read"]
+__all__ = ["Examined", "LoopFileError", "Mistake", "examine", "load", "loads", "locate"]
 
 
 @dataclass(frozen=True)
@@ -54,32 +54,39 @@ class LoopFileError(ValueError):
 
 
 @dataclass(frozen=True)
-class Located:
-    """A loop and the text that it came from, so that later findings can be shown at their line too."""
+class Examined:
+    """What a file holds: its text with the places of the fields, its mistakes by line, and the loop if there are none."""
 
-    loop: Loop
     file: str
     text: yamltext.Document
+    mistakes: tuple[Mistake, ...]
+    loop: Loop | None
 
 
 def load(path: Path | str) -> Loop:
     """The loop that a file describes. Raises `LoopFileError` with every mistake; OSError when it cannot be read."""
-    return read(path).loop
-
-
-def read(path: Path | str) -> Located:
-    """`load`, with the places of the fields."""
-    with Path(path).open("rb") as stream:
-        data = stream.read(yamltext.MAX_BYTES + 1)  # one byte more than may be read: enough to refuse it
-    return _located(data, str(path))
+    return _sound(examine(path))
 
 
 def loads(data: bytes, name: str = "loop.yaml") -> Loop:
     """`load` of text in memory."""
-    return _located(data, name).loop
+    return _sound(_examined(data, name))
 
 
-def _located(data: bytes, name: str) -> Located:
+def examine(path: Path | str) -> Examined:
+    """Reads a file, with its mistakes as values. OSError when it cannot be read."""
+    with Path(path).open("rb") as stream:
+        data = stream.read(yamltext.MAX_BYTES + 1)  # one byte more than may be read: enough to refuse it
+    return _examined(data, str(path))
+
+
+def _sound(examined: Examined) -> Loop:
+    if examined.loop is None:
+        raise LoopFileError(examined.mistakes)
+    return examined.loop
+
+
+def _examined(data: bytes, name: str) -> Examined:
     text = yamltext.parse(data)
     mistakes = [Mistake(name, *mark, problem) for mark, problem in text.problems]
     loop: Loop | None = None
@@ -89,9 +96,8 @@ def _located(data: bytes, name: str) -> Located:
         mistakes += locate([*problems, *more], text, name)
     elif not mistakes:
         mistakes = [Mistake(name, 1, 1, Problem("", "a mapping (Loop)", "null"))]
-    if mistakes or loop is None:
-        raise LoopFileError(sorted(mistakes, key=lambda m: (m.line, m.column, m.problem.path)))
-    return Located(loop, name, text)
+    in_order = tuple(sorted(mistakes, key=lambda m: (m.line, m.column, m.problem.path)))
+    return Examined(name, text, in_order, None if mistakes else loop)
 
 
 def locate(problems: Iterable[Problem], text: yamltext.Document, file: str) -> list[Mistake]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgeloop_contracts import Loop, Problem, inconsistencies, problems_in
 
-__all__ = ["further_problems"]
+__all__ = ["further_problems", "value_at"]
 
 _FILL: tuple[tuple[str, Any], ...] = (  # a required field that is missing: what may stand there meanwhile
     ("metadata", {"name": "left-out"}),
@@ -53,6 +53,11 @@ def further_problems(document: Any, found: Iterable[Problem]) -> list[Problem]:
     if loop is None:
         return []
     return [problem for problem in inconsistencies(loop) if not _hangs_on(problem.path, broken)]
+
+
+def value_at(document: Any, path: str) -> Any:
+    """What stands at a path such as `targets[0].name`; None where nothing does."""
+    return _inside(document, _steps(path))
 
 
 def _steps(path: str) -> list[str | int]:

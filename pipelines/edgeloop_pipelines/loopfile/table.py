@@ -33,6 +33,7 @@ __all__ = [
 SAMPLE_ROWS = 5_000
 SUFFIXES = (".csv", ".parquet")
 FEW = 50  # so many different values still make a category
+REPEATED = 5  # rows a value, on average: with fewer, that one column decides another is chance
 SPAN_LIMIT_BYTES = 256 << 20  # above, the whole time column is not read
 
 TimeForm = Literal["", "text", "seconds", "milliseconds"]
@@ -69,7 +70,9 @@ class Table:
     rows: int
     columns: tuple[ColumnSummary, ...]
     unique: frozenset[tuple[str, str]] = frozenset()  # (time, column): no two rows are equal in both
-    decides: frozenset[tuple[str, str]] = frozenset()  # (a, b): rows equal in a are equal in b
+    decides: frozenset[tuple[str, str]] = (
+        frozenset()
+    )  # (a, b): rows equal in a, of which there are many, are equal in b
     step_s: float | None = None  # usual time between two rows of one node
 
 
@@ -90,6 +93,8 @@ def files_of(source: str) -> list[Path]:
     """The data files of a source, in order. SourceError when there are none."""
     if is_remote(source):
         raise SourceError(f"{source}: only files and folders can be looked at", "give a file with some of its rows")
+    if not source:
+        raise SourceError("expected a file or a folder, got an empty name")
     path = Path(source)
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
@@ -98,7 +103,7 @@ def files_of(source: str) -> list[Path]:
     elif path.is_file():
         files = [path]
     else:
-        raise SourceError(f"{source}: no such file or folder", _sibling(path))
+        raise SourceError(f"{source}: no such file or folder", _nearby(path))
     for file in files:
         if file.suffix.lower() not in SUFFIXES:
             raise SourceError(f"{file}: expected a file that ends in .csv or .parquet, got {file.suffix or 'none'}")
@@ -110,8 +115,10 @@ def _hidden(relative: Path) -> bool:
     return any(part.startswith((".", "_")) for part in relative.parts)
 
 
-def _sibling(path: Path) -> str:
-    names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+def _nearby(path: Path) -> str:
+    if path.is_symlink():
+        return f"it is a link to {path.readlink()}, which is not there"
+    names = [p.name for p in path.parent.iterdir() if p.exists()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
     return f"did you mean {path.parent / near[0]}?" if near else ""
 
@@ -174,11 +181,12 @@ def summarise(frame: pd.DataFrame) -> Table:
     times = {c.name: to_times(frame[c.name], c.time) for c in columns if c.time}
     few = [c.name for c in columns if 1 < c.distinct <= FEW and not c.time]
     unique = {(t, c) for t, values in times.items() for c in few if not frame[[c]].assign(_t=values).duplicated().any()}
+    repeats = {a: frame[a].nunique(dropna=False) * REPEATED <= len(frame) for a in few}
     decides = {
         (a, b)
         for a in few
         for b in few
-        if a != b and (frame.groupby(a, dropna=False)[b].nunique(dropna=False) <= 1).all()
+        if a != b and repeats[a] and (frame.groupby(a, dropna=False)[b].nunique(dropna=False) <= 1).all()
     }
     return Table(len(frame), columns, frozenset(unique), frozenset(decides), _step_s(times))
 

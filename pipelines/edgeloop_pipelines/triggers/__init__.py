@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from edgeloop_contracts import Loop, RunRequest
+from edgeloop_contracts.schedule import due
 from edgeloop_fleet.ports import Decision
 from edgeloop_pipelines.triggers.ledger import Entry, Ledger
 from edgeloop_pipelines.triggers.policy import decide
-from edgeloop_pipelines.triggers.schedule import due
 from edgeloop_pipelines.triggers.starters import KfpStarter, LocalStarter, Starter, StarterError
 
 __all__ = ["LEASE_S", "MOST_TRIES", "KfpStarter", "Ledger", "LocalStarter", "StarterError", "Triggers", "due"]

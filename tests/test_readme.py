@@ -1,0 +1,130 @@
+"""Every command of the README runs, in the order of the README, as a stranger would run it."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+LOCAL = [
+    line for line in LINES if line.startswith(".venv/bin/edgeloop ") and "--image" not in line and "render" not in line
+]
+CLUSTER = [line for line in LINES if "--image" in line or "render" in line]
+NODE = [line for line in LINES if "edgeloop-node" in line]
+MAKE = [line for line in LINES if line.startswith("make ")]
+
+
+def _run(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a README line with this interpreter's own commands."""
+    program, *words = line.split()
+    beside = Path(sys.executable).with_name(Path(program).name)
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "EDGELOOP_"))}
+    return subprocess.run(
+        [str(beside), *words], cwd=folder, env={**clean, **environment}, capture_output=True, text=True, timeout=300
+    )
+
+
+def _rows(path: Path, count: int = 600) -> None:
+    chance = random.Random(0)
+    with path.open("w", newline="") as stream:
+        out = csv.writer(stream)
+        out.writerow(["time", "machine", "temperature", "vibration", "state"])
+        for i in range(count):
+            temperature, vibration = chance.gauss(60, 8), chance.expovariate(1.0)
+            state = "worn" if temperature / 20 + vibration + chance.gauss(0, 0.3) > 4.4 else "good"
+            moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(1_700_000_000 + 600 * i))
+            out.writerow([moment, f"m{i % 3}", f"{temperature:.2f}", f"{vibration:.3f}", state])
+
+
+def test_every_command_is_run_here() -> None:
+    """No line of a shell block is left out of this file's tests."""
+    assert sorted(LINES) == sorted(MAKE + LOCAL + CLUSTER + NODE)
+    assert LINES[:2] == ["make demo", "make test"], "the README opens with the two commands"
+
+
+def test_the_numbers_are_there() -> None:
+    """The demo's numbers and its plot stand in the README; the picture files exist."""
+    assert re.search(r"\*\*the loop\*\* \| \*\*\d\d\.\d\d %\*\*", README)
+    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)|\]\((docs/[^)]+|[A-Z]+\.md)\)", README):
+        assert (ROOT / (path[0] or path[1])).is_file(), path
+
+
+@pytest.mark.parametrize("line", MAKE)
+def test_make_targets_are_there(line: str) -> None:
+    """make knows the target; CI and the demo job run it for real."""
+    target = line.split()[1]
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("stranger")
+    _rows(made / "data.csv")
+    _rows(made / "rows.csv", 20)
+    return made
+
+
+@pytest.mark.slow
+def test_commands_on_your_data(folder: Path) -> None:
+    """init, check, run and status go through on a data file that they have never seen."""
+    for line in LOCAL:
+        if "demo" in line:
+            continue  # tests/pipelines/test_demo.py runs it
+        done = _run(line, folder)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+def _model(folder: Path) -> Path:
+    found = sorted(folder.glob(".edgeloop/runs/*/artifacts/**/version.json"))
+    return found[-1].parent
+
+
+@pytest.fixture
+def run_dir(folder: Path, tmp_path: Path) -> Iterator[Path]:
+    """A node that serves the model that the commands before have made."""
+    place = tmp_path / "run"
+    argv = [sys.executable, "-m", "edgeloop_node", "server", "--model", str(_model(folder)), "--host", "127.0.0.1"]
+    child = subprocess.Popen([*argv, "--port", "0", "--run-dir", str(place)], stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    while not list(place.glob("*.json")) and time.monotonic() < end:
+        time.sleep(0.1)
+    yield place
+    child.terminate()
+    child.wait(20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", NODE)
+def test_commands_on_a_node(line: str, folder: Path, run_dir: Path) -> None:
+    """The access script scores a CSV file with the model that the node serves."""
+    with (folder / "rows.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    with (folder / "rows.csv").open("w", newline="") as stream:
+        out = csv.DictWriter(stream, ["temperature", "vibration"], extrasaction="ignore")
+        out.writeheader()
+        out.writerows(rows)
+    done = _run(line, folder, EDGELOOP_RUN_DIR=str(run_dir))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 21
+
+
+@pytest.mark.parametrize("line", CLUSTER)
+def test_commands_for_a_cluster(line: str, tmp_path: Path) -> None:
+    """compile, submit and render go through on the README's own loop.yaml."""
+    document = re.search(r"```yaml\n(apiVersion.*?)```", README, re.DOTALL)
+    assert document
+    (tmp_path / "loop.yaml").write_text(document[1])
+    done = _run(line, tmp_path)
+    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
