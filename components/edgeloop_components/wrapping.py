@@ -237,10 +237,7 @@ def pack(step: Step, version: str, compiled: str, profiled: str, out: str) -> Pa
 
 
 def roll_out(step: Step, version: str, packages: Sequence[str], out: str, *, evidence_s: float, now_s: float) -> Told:
-    """Makes the rollout against the champion, keeps it in the catalog and `out`, names the candidate, tells the fleet.
-
-    Every target is packed by now: a version that an earlier try of the run left withdrawn is admitted again.
-    """
+    """Makes the rollout against the champion, keeps it in the catalog and `out`, names the candidate, tells the fleet."""
     from edgeloop_components.catalog import catalog
     from edgeloop_components.rollout.core import make_rollout, read_packages, tell_fleet
     from edgeloop_components.stores.objects import connect
@@ -259,7 +256,7 @@ def roll_out(step: Step, version: str, packages: Sequence[str], out: str, *, evi
     )
     _write(out, "rollout.json", text := dumps(wanted, indent=1))
     objects.put(catalog.rollout_key(name, new.number), text.encode())
-    again = f"run {step.run_key} was tried again and went through"
+    again = f"run {step.run_key} was tried again and went through"  # where an earlier try left the version withdrawn
     catalog.readmit(objects, name, new.number, again, actor=_actor(new), at_s=now_or(now_s))
     catalog.set_alias(objects, name, CANDIDATE, new.number, actor=_actor(new), why=new.cause, at_s=new.created_s)
     reference = loads(Reference, Path(version, "reference.json").read_bytes())

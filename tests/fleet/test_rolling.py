@@ -144,3 +144,19 @@ def test_a_rollout_that_cannot_be_done_is_refused(world, make, change, path):
         world.fleet.put_rollout(replace(make.rollout(1), **change), make.version(1), make.reference())
     assert refused.value.problem.path == path
     assert world.fleet.store.references() == {}
+
+
+def test_a_canary_that_nobody_asks_is_given_three_windows_and_goes_back(world, make):
+    """A soak of 10 minutes in windows of an hour: no window could be the wave's own sooner, so it waits for three of them."""
+    world.serve()
+    world.fleet.put_rollout(make.rollout(2, previous=1, soak_s=600), make.version(2), make.reference())
+    world.fleet.tick()
+    world.heartbeat(2)
+    world.fleet.tick()
+    settled_s = rollouts.current(world.fleet.store, "demo").rollout.waves[0].settled_s
+    for after_s, state in ((600, "running"), (3 * HOUR_S - 1, "running"), (3 * HOUR_S, "rolling_back")):
+        world.fleet.clock.advance(settled_s + after_s)
+        world.fleet.tick()
+        assert rollouts.current(world.fleet.store, "demo").rollout.state == state
+    assert any("no row was scored" in text for text in world.texts())
+    assert world.fleet.store.serving("demo") == 1
