@@ -147,7 +147,7 @@ def test_a_run_that_fails_before_the_entry_leaves_no_version(loop: Loop, objects
 
 
 def test_a_run_that_fails_after_the_entry_rolls_nothing_out(loop: Loop, objects: Objects, tmp_path: Path) -> None:
-    """One target's budget is broken: the run has failed and says so; the version stands, but is no candidate."""
+    """One target's budget is broken: the run has failed and says so; its version is withdrawn, and no candidate."""
     gate, cab = loop.targets
     tight = replace(loop, targets=(gate, replace(cab, budget=replace(cab.budget, memory_mib=1.0))))
     result = execute(tmp_path / "home", ask(tight), tight)
@@ -161,6 +161,9 @@ def test_a_run_that_fails_after_the_entry_rolls_nothing_out(loop: Loop, objects:
     assert record is not None
     assert (record["state"], record["version"]) == ("failed", 1)
     assert "profile cab" in record["reason"]
+    version = catalog.version(objects, loop.name, 1)
+    assert version.state == "rejected"
+    assert [gate.gate for gate in version.gates if not gate.passed] == ["build"]
 
 
 def test_a_model_that_is_no_better_than_the_champion_is_rejected(loop: Loop, objects: Objects, tmp_path: Path) -> None:
