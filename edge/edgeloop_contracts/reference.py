@@ -1,4 +1,4 @@
-"""The Reference: what the training data looked like, reduced to what nodes can count against (research note on drift).
+"""The Reference: what the training data looked like, reduced to what nodes can count against.
 
 Per numeric feature there are at most 35 edges: the distinct values of the training quantiles at 0.001, 0.005, k/32 and
 0.995, 0.999. Bin i holds `edges[i-1] < x <= edges[i]`. Counts and sums are whole numbers, so that merging is exact in any

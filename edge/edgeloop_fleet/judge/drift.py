@@ -1,15 +1,16 @@
-"""Have the inputs moved away from the training data? Used to explain and to rank; rarely a reason to act (research note, 8).
+"""Have the inputs moved away from the training data? Used to explain and to rank; rarely a reason to act.
 
-Per feature and block an e-value against "same distribution as the reference" on 8 merged bins (note on drift, 4.1): reference
-r and block counts c are divided by the design effect f, a = r/f + 1/2, n = sum(c), p = a / sum(a),
+Per feature and block an e-value against "same distribution as the reference" on 8 merged bins (a Shiryaev-Roberts
+e-detector, arXiv 2203.03532): reference r and block counts c are divided by the design effect f, a = r/f + 1/2,
+n = sum(c), p = a / sum(a),
 
     log e = log( DM(c; n/2 p) / 2 + DM(c; 2n p) / 2 ) - log DM(c; a),    DM = Dirichlet-multinomial likelihood
     M <- min(e^min(log e, 50) (1 + M), 1e12),   M = 0 at the start;   a feature stands out while M >= A x features
 
-so that the average number of blocks to a false alarm of any feature is at least A (a Bonferroni split of the note's mean of
-M, which names the feature). The design effect of the reference holds for its windows; a block of k windows is granted k times
-that, as if its windows said the same thing: too careful, never too bold. The effect is W1 / std (3.2), for categories the
-total variation distance. Drift is told when both hold, e and effect >= 0.1, in two blocks running.
+so that the average number of blocks to a false alarm of any feature is at least A (a Bonferroni split in place of the
+mean of M, because it names the feature). The design effect of the reference holds for its windows; a block of k windows is
+granted k times that, as if its windows said the same thing: too careful, never too bold. The effect is W1 / std, for
+categories the total variation distance. Drift is told when both hold, e and effect >= 0.1, in two blocks running.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""How often is the model right, when no labels come? Estimated from how sure it is (CBPE, research note on drift, 9).
+"""How often is the model right, when no labels come? Estimated from how sure it is (CBPE, arXiv 2407.08649).
 
 Each bin of the confidence histogram goes through the version's calibration map g (confidence to the chance of being right):
 
     estimate = sum_b n_b g(s_b / n_b) / sum_b n_b
 
 Its interval holds the sampling error with n / f effective rows (f the design effect of errors) and the error of the map
-itself. The estimate is blind to a changed relation between inputs and label, and too hopeful when a sensor breaks (measured
-in that note), so it speaks only where labels are silent, needs a fall of FALL, and needs it in two blocks running.
+itself. The estimate is blind to a changed relation between inputs and label, and too hopeful when a sensor breaks, so it
+speaks only where labels are silent, needs a fall of FALL, and needs it in two blocks running.
 """
 
 from __future__ import annotations
