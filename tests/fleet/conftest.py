@@ -30,7 +30,6 @@ from edgeloop_contracts import (
     from_json,
     schema_hash_of,
 )
-from edgeloop_fleet import tables
 from edgeloop_fleet.controller.reconcile import Hands
 from edgeloop_fleet.service import Fleet
 from edgeloop_fleet.settings import Settings
@@ -256,16 +255,23 @@ def url(tmp_path: Any) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def any_url(request: Any, url: str) -> str:
-    """An empty database of each kind; PostgreSQL where EDGELOOP_TEST_POSTGRES names one (its tables are emptied)."""
+    """An empty database of each kind; PostgreSQL where EDGELOOP_TEST_POSTGRES names a server that may be used."""
     if request.param == "sqlite":
         return url
-    other = os.environ.get("EDGELOOP_TEST_POSTGRES", "")
-    if not other:
-        pytest.skip("EDGELOOP_TEST_POSTGRES is not set to a SQLAlchemy URL of a database that may be emptied")
-    engine = sa.create_engine(other)
-    tables.metadata.drop_all(engine)
+    server = os.environ.get("EDGELOOP_TEST_POSTGRES", "")
+    if not server:
+        pytest.skip("EDGELOOP_TEST_POSTGRES is not set to the SQLAlchemy URL of a PostgreSQL server for tests")
+    return _fresh_database(server, "edgeloop_test_" + os.environ.get("PYTEST_XDIST_WORKER", "main"))
+
+
+def _fresh_database(server: str, name: str) -> str:
+    """A new database of its own for each test worker."""
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
     engine.dispose()
-    return other
+    return sa.make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
 @pytest.fixture
