@@ -269,7 +269,7 @@ def _fresh_database(server: str, name: str) -> str:
     engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE template0"))
     engine.dispose()
     return sa.make_url(server).set(database=name).render_as_string(hide_password=False)
 
