@@ -14,7 +14,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class RefusedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Where and as whom runs are started. `from_env` reads them from the environment."""
+    """Where and as whom runs are started."""
 
     host: str
     image: str
@@ -54,25 +54,6 @@ class Settings:
     service_account: str = ""
     token: str = field(default="", repr=False)
     ca_file: str = ""
-
-    @classmethod
-    def from_env(cls, **given: str) -> Settings:
-        """Settings from options (`given`; '' counts as not given) and else from the environment."""
-        values = {name: os.environ.get(variable, "") for name, variable in VARIABLES.items()}
-        values.update({name: value for name, value in given.items() if value})
-        values["experiment"] = values["experiment"] or cls.experiment
-        return cls(**values)
-
-
-VARIABLES: Mapping[str, str] = {
-    "host": "KF_PIPELINES_ENDPOINT",
-    "image": "EDGELOOP_STEPS_IMAGE",
-    "namespace": "EDGELOOP_KFP_NAMESPACE",
-    "experiment": "EDGELOOP_KFP_EXPERIMENT",
-    "service_account": "EDGELOOP_KFP_SERVICE_ACCOUNT",
-    "token": "EDGELOOP_KFP_TOKEN",
-    "ca_file": "EDGELOOP_KFP_CA_FILE",
-}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ on the same folder.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import shutil
@@ -24,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeloop_components.lifeline import die_with_parent
 from edgeloop_components.stores.objects import S3Objects, StoreError, connect
 from edgeloop_components.stores.ports import (
     BUCKET,
@@ -46,8 +46,6 @@ _PROBE = ".edgeloop/ready"
 READY_TIMEOUT_S = 30.0  # 2 to 3 s on a quiet machine, 8 s when the first election comes late
 DYING_S = 1.0  # how long a server whose owner was killed a moment ago may take to be gone
 STOP_GRACE_S = 1.0  # its own orderly stop waits 15 s for its own streams, and saves nothing that a kill would lose
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG = 1
 _ENVIRONMENT = {
     "GOGC": "50",
     "GOMEMLIMIT": "192MiB",  # a soft limit: it collects more often instead of growing
@@ -257,12 +255,8 @@ def _popen(command: list[str], folder: Path, lock: int) -> subprocess.Popen[byte
             stderr=subprocess.STDOUT,
             start_new_session=True,
             pass_fds=(lock,),
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 (one C call, nothing that could take a lock)
+            preexec_fn=die_with_parent,  # noqa: PLW1509 (one C call, nothing that could take a lock)
         )
-
-
-def _die_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _wait_ready(running: Running, timeout_s: float) -> None:

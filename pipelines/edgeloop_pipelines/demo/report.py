@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgeloop_components.steps import write_text
 from edgeloop_contracts import ModelVersion
 from edgeloop_pipelines.demo.answers import Answers
 from edgeloop_pipelines.demo.page import accuracy_chart, page
@@ -181,14 +182,7 @@ def write(found: Mapping[str, Any], folder: Path) -> list[Path]:
         page(found),
         accuracy_chart(found),
     )
-    return [_replace(folder / name, text) for name, text in zip(FILES, texts, strict=True)]
-
-
-def _replace(path: Path, text: str) -> Path:
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(path)
-    return path
+    paths = [folder / name for name in FILES]
+    for path, text in zip(paths, texts, strict=True):
+        write_text(path, text)
+    return paths

@@ -7,7 +7,6 @@ thread that lives as long as they shall. `stop` asks first (SIGTERM to the whole
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -17,10 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Child", "ChildError", "free_port", "listening", "start", "wait_ready"]
+from edgeloop_components.lifeline import die_with_parent
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
+__all__ = ["Child", "ChildError", "free_port", "listening", "start", "wait_ready"]
 
 
 class ChildError(RuntimeError):
@@ -66,10 +64,6 @@ class Child:
         return "\n".join(lines[-count:])
 
 
-def _die_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def start(
     name: str, argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> Child:
@@ -85,7 +79,7 @@ def start(
                 env={**os.environ, **(env or {})},
                 cwd=cwd,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 (one C call, nothing that could take a lock)
+                preexec_fn=die_with_parent,  # noqa: PLW1509 (one C call, nothing that could take a lock)
             )
         except OSError as error:
             raise ChildError(f"{name} does not start: {error}") from error

@@ -7,23 +7,17 @@ the stand-in. They inherit nothing of the stand-in's environment.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
 from pathlib import Path
 
+from edgeloop_components.lifeline import die_with_parent
 from edgeloop_pipelines.local.standin.containers import Command
 
 __all__ = ["Running", "start", "start_probe"]
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
 _LONGEST_MESSAGE = 500
-
-
-def _die_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Running:
@@ -68,7 +62,7 @@ def _start(command: Command, log: Path, folder: Path, mode: str) -> subprocess.P
             env=dict(command.env),
             cwd=folder,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 (one C call, nothing that could take a lock)
+            preexec_fn=die_with_parent,  # noqa: PLW1509 (one C call, nothing that could take a lock)
         )
 
 
