@@ -8,9 +8,12 @@ from edgeloop_contracts.artifacts import (
     GateResult,
     Metric,
     ModelVersion,
+    Needs,
     Package,
     ParityResult,
+    ProfilePoint,
     ResourceProfile,
+    Signature,
     Snapshot,
     SnapshotPart,
 )
@@ -37,7 +40,7 @@ from edgeloop_contracts.decisions import (
     Wave,
     run_key,
 )
-from edgeloop_contracts.loop import Loop, Target, groups_of, inconsistencies
+from edgeloop_contracts.loop import Capabilities, Loop, Target, groups_of, inconsistencies
 from edgeloop_contracts.reference import CalibrationMap, FeatureReference, Reference, schema_hash_of
 from edgeloop_contracts.report import (
     Acknowledged,
@@ -57,6 +60,7 @@ __all__ = [
     "Acknowledged",
     "Acknowledgement",
     "CalibrationMap",
+    "Capabilities",
     "Column",
     "Contract",
     "ContractError",
@@ -70,16 +74,19 @@ __all__ = [
     "Loop",
     "Metric",
     "ModelVersion",
+    "Needs",
     "OfflinePlan",
     "Package",
     "ParityResult",
     "Problem",
+    "ProfilePoint",
     "Reference",
     "Report",
     "ResourceProfile",
     "Rollout",
     "RolloutEvent",
     "RunRequest",
+    "Signature",
     "Snapshot",
     "SnapshotPart",
     "Target",

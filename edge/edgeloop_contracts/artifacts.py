@@ -13,9 +13,12 @@ __all__ = [
     "GateResult",
     "Metric",
     "ModelVersion",
+    "Needs",
     "Package",
     "ParityResult",
+    "ProfilePoint",
     "ResourceProfile",
+    "Signature",
     "Snapshot",
     "SnapshotPart",
 ]
@@ -141,6 +144,23 @@ class ParityResult(Contract):
     label_differences: int = option(0, minimum=0)
     passed: bool
     worst_row: int | None = None
+    output_digest: str = option("", doc="sha256 of all outputs of all rows, little-endian, one output after the other")
+    platforms: Mapping[str, str] = option({}, doc="platform: digest of the outputs that its own binary gave")
+    estimator_difference: float | None = option(None, doc="from the estimator that the graph was made of", minimum=0)
+    estimator_limit: float | None = option(None, minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfilePoint(Contract):
+    """One trial of a profile: the limits it ran under, the load, and what came of it."""
+
+    quota_m: int = option(0, doc="CPU quota, thousandths of a core; 0: none", minimum=0)
+    memory_mib: float = option(0.0, doc="memory limit; 0: none", minimum=0)
+    threads: int = option(1, minimum=1)
+    rate_per_s: float = option(0.0, doc="requests offered a second", minimum=0)
+    latency_p99_ms: float | None = option(None, minimum=0)
+    ok: bool
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +181,41 @@ class ResourceProfile(Contract):
     cpu_limit_m: int = option(minimum=1)
     memory_request_mib: int = option(minimum=1)
     memory_limit_mib: int = option(minimum=1)
+    limited: bool = option(False, doc="whether it was measured under cgroup limits")
+    confirmed: bool = option(False, doc="whether a last run with a fresh seed bore the result out")
+    latency_limit_ms: float | None = option(
+        None, doc="that the sustainable rate keeps to, at the 99th percentile", minimum=0
+    )
+    latency_p99_low_ms: float | None = option(None, doc="95 % interval", minimum=0)
+    latency_p99_high_ms: float | None = option(None, minimum=0)
+    rate_per_s: float | None = option(None, doc="sustainable requests a second under the limits", minimum=0)
+    rate_low_per_s: float | None = option(None, doc="95 % interval", minimum=0)
+    rate_high_per_s: float | None = option(None, minimum=0)
+    cpu_us_per_request: float | None = option(None, minimum=0)
+    memory_floor_mib: float | None = option(None, doc="least limit under which it serves", minimum=0)
+    points: tuple[ProfilePoint, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs(Contract):
+    """What a package needs of a node. Empty and 0: nothing in particular. Its counterpart is `Capabilities` (loop.yaml)."""
+
+    platform: str = ""
+    runtime: str = option("", doc="what must be on the node besides a container engine; empty: nothing")
+    instruction_set: str = option("", doc="such as x86-64-v3; empty: the platform's baseline")
+    accelerator: str = ""
+    driver: str = ""
+    memory_mib: float = option(0.0, minimum=0)
+    disk_mib: float = option(0.0, doc="unpacked", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature(Contract):
+    """A signature that travels with what it signs, so that it can be verified without a registry."""
+
+    key_id: str = option(doc="sha256:<hex> of the public key's DER form")
+    payload: str = option(doc="the signed bytes, base64")
+    signature: str = option(doc="ECDSA P-256 over SHA-256, DER, base64")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,3 +236,8 @@ class Package(Contract):
     model_layer_bytes: int = option(0, minimum=0)
     parity: ParityResult | None = None
     profile: ResourceProfile | None = None
+    needs: Needs = option(Needs())
+    index: str = _digest("")  # type: ignore[assignment]
+    model_artifact: str = _digest("")  # type: ignore[assignment]
+    modelcar: str = _digest("")  # type: ignore[assignment]
+    signatures: tuple[Signature, ...] = ()

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from edgeloop_contracts import units
+from edgeloop_contracts.artifacts import DIGEST
 from edgeloop_contracts.codec import Contract, Problem, option
 
 __all__ = [
     "Budget",
+    "Capabilities",
     "Champion",
     "DataSource",
     "Loop",
@@ -128,6 +130,17 @@ class Budget(Contract):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Capabilities(Contract):
+    """What the target's nodes have. A package that needs more is refused when the rollout is planned."""
+
+    instruction_set: str = option("", doc="such as x86-64-v3; empty: the platform's baseline")
+    accelerator: str = option("", doc="such as ice40-up5k; empty: none")
+    driver: str = option("", doc="driver of the accelerator; empty: none")
+    memory_mib: float | None = option(None, doc="memory for the model's server; absent: not known", minimum=0)
+    disk_mib: float | None = option(None, doc="disk for its image; absent: not known", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Target(Contract):
     """One kind of hardware: platform + runtime + budget + node group."""
 
@@ -139,6 +152,13 @@ class Target(Contract):
     runtime: RuntimeName = option("onnxruntime", doc="what runs the model there")
     part: str = option("", doc="FPGA part, for runtime fpga")
     budget: Budget = option(Budget())
+    has: Capabilities = option(Capabilities())
+    base: str = option(
+        "",
+        doc="image that a Python server's image stands on; empty: the installation's",
+        pattern=rf"|\S+@{DIGEST}",
+        form="an image by digest such as registry.example/base@sha256:<64 hex digits>",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,12 @@ EXAMPLES: dict[str, str] = {  # what a field that is empty could hold
     "targets.budget.memory_mib": "256",
     "targets.budget.cpu_m": "500",
     "targets.budget.image_mib": "400",
+    "targets.has.instruction_set": "x86-64-v3",
+    "targets.has.accelerator": "ice40-up5k",
+    "targets.has.driver": "ftdi",
+    "targets.has.memory_mib": "1024",
+    "targets.has.disk_mib": "4096",
+    "targets.base": "registry.example/base@sha256:" + 64 * "0",
     "retrain.schedule": '"0 3 * * 0"',
     "rollout.waves": "[[canary], [edge]]",
 }
