@@ -14,7 +14,7 @@ ReplicaSet controller removes the old pod on that same node first, since that no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from edgeloop_contracts import Package, ResourceProfile
@@ -29,38 +29,31 @@ CONTAINER = "server"
 _GRACE_S = 30  # a server drains in far less
 _READY_WITHIN_S = 120  # a pod's start at the edge may stall for 60 s
 
-# runtime: the command that asks this pod's own server (process 1 of the container), over its private socket, whether it is
-# ready. An httpGet probe would be answered by the old pod, which shares the port. One template has one command, so the
-# runtimes of a loop's groups must agree on it.
-_PROBES: Mapping[str, tuple[str, ...]] = {
-    "onnxruntime": ("python3", "-m", "edgeloop_node", "check", "--run-dir", RUN_FOLDER, "--pid", "1"),
-}
+# Asks this pod's own server (process 1 of the container), over its private socket, whether it is ready. An httpGet probe would
+# be answered by the old pod, which shares the port. One template has one command, so every server image has this program.
+_PROBE = ("/edgeloop/server", "check", "--run-dir", RUN_FOLDER, "--pid", "1")
+_SERVED = ("native", "onnxruntime")  # the runtimes whose images are servers
 
 
-def _probe_command(packages: Mapping[str, Package]) -> list[str]:
-    commands = {}
+def _check_runtimes(packages: Mapping[str, Package]) -> None:
     for group, package in packages.items():
-        if package.runtime not in _PROBES:
-            known = ", ".join(_PROBES)
+        if package.runtime not in _SERVED:
             raise RenderError(
-                f"group {group}: expected a runtime with a readiness probe ({known}), got {package.runtime}"
+                f"group {group}: expected a runtime whose image is a server with a readiness probe "
+                f"({', '.join(_SERVED)}), got {package.runtime}"
             )
-        commands[_PROBES[package.runtime]] = group
-    if len(commands) > 1:
-        raise RenderError(f"expected runtimes with one readiness probe, got different ones for {', '.join(packages)}")
-    return list(next(iter(commands)))
 
 
-def _probes(command: Sequence[str]) -> dict[str, Any]:
+def _probes() -> dict[str, Any]:
     """Asks often until the server is ready the first time, and seldom after that: each probe starts a process."""
-    action = {"exec": {"command": list(command)}, "timeoutSeconds": 10}
+    action = {"exec": {"command": list(_PROBE)}, "timeoutSeconds": 10}
     return {
         "startupProbe": {**action, "periodSeconds": 1, "failureThreshold": _READY_WITHIN_S},
         "readinessProbe": {**action, "periodSeconds": 30, "failureThreshold": 3},
     }
 
 
-def _container(image: str, command: Sequence[str], mount: dict[str, Any], settings: Settings) -> dict[str, Any]:
+def _container(image: str, mount: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """The server's container. Its image's entry point is the server; the arguments say where it listens and reports."""
     return {
         "name": CONTAINER,
@@ -74,7 +67,7 @@ def _container(image: str, command: Sequence[str], mount: dict[str, Any], settin
         "env": downward(EDGELOOP_NODE="spec.nodeName", EDGELOOP_HOST="status.hostIP"),
         "securityContext": container_security(),
         "volumeMounts": [mount],
-        **_probes(command),
+        **_probes(),
     }
 
 
@@ -89,10 +82,10 @@ def _spread(selector: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _deployment(loop: str, command: Sequence[str], settings: Settings) -> dict[str, Any]:
+def _deployment(loop: str, settings: Settings) -> dict[str, Any]:
     selector = {labels.NAME: CONTAINER, labels.LOOP: loop}
     volume, mount = host_folder("run", RUN_FOLDER)
-    container = _container(f"{settings.registry}/{labels.application_name(loop)}:unset", command, mount, settings)
+    container = _container(f"{settings.registry}/{labels.application_name(loop)}:unset", mount, settings)
     marks = labels.common(CONTAINER, **{labels.LOOP: loop})
     return {
         "apiVersion": "apps/v1",
@@ -159,7 +152,8 @@ def overriders(group: str, package: Package, replicas: int, settings: Settings) 
 def edge_application(
     loop: str, packages: Mapping[str, Package], replicas: Mapping[str, int], settings: Settings
 ) -> dict[str, Any]:
-    """The loop's EdgeApplication with the groups that have a package. RenderError when their runtimes do not go together."""
+    """The loop's EdgeApplication with the groups that have a package. RenderError for a runtime without a server."""
+    _check_runtimes(packages)
     targets = [
         {"name": labels.node_group_name(group), "overriders": overriders(group, package, replicas[group], settings)}
         for group, package in packages.items()
@@ -173,7 +167,7 @@ def edge_application(
             "labels": labels.common(CONTAINER, **{labels.LOOP: loop}),
         },
         "spec": {
-            "workloadTemplate": {"manifests": [_deployment(loop, _probe_command(packages), settings)]},
+            "workloadTemplate": {"manifests": [_deployment(loop, settings)]},
             "workloadScope": {"targetNodeGroups": targets},
         },
     }
