@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
-__all__ = ["main", "parser"]
+__all__ = ["CHECK", "SERVER", "check_arguments", "main", "model_arguments", "parser", "server_arguments"]
 
 EXAMPLES = """\
 examples:
@@ -70,12 +70,18 @@ def _run_dir(add: argparse.ArgumentParser) -> None:
     add.add_argument("--run-dir", default=default, metavar="DIR", help=text)
 
 
-def _server(add: argparse.ArgumentParser) -> None:
+def model_arguments(add: argparse.ArgumentParser) -> None:
+    """--model and --runtime."""
     model = _env("EDGELOOP_MODEL", "/model")
     add.add_argument("--model", default=model, metavar="DIR", help="model folder [EDGELOOP_MODEL, /model]")
+    add.add_argument("--runtime", default=_env("EDGELOOP_RUNTIME", "onnxruntime"), help="[onnxruntime]")
+
+
+def server_arguments(add: argparse.ArgumentParser) -> None:
+    """What a server takes."""
+    model_arguments(add)
     add.add_argument("--host", default="127.0.0.1", help="address to listen on [127.0.0.1]")
     add.add_argument("--port", type=int, default=8080, help="0: any free one [8080]")
-    add.add_argument("--runtime", default=_env("EDGELOOP_RUNTIME", "onnxruntime"), help="[onnxruntime]")
     add.add_argument("--image", default=_env("EDGELOOP_IMAGE", ""), help="digest of the image [EDGELOOP_IMAGE]")
     group = _env("EDGELOOP_GROUP", "default")
     add.add_argument("--group", type=_name, default=group, help="node group [EDGELOOP_GROUP, default]")
@@ -83,7 +89,8 @@ def _server(add: argparse.ArgumentParser) -> None:
     _node(add)
 
 
-def _check(add: argparse.ArgumentParser) -> None:
+def check_arguments(add: argparse.ArgumentParser) -> None:
+    """What a probe takes."""
     _run_dir(add)
     which = add.add_mutually_exclusive_group()
     which.add_argument("--pid", type=int, help="process id of the server, as seen from here (in its container: 1)")
@@ -130,8 +137,8 @@ def _score(add: argparse.ArgumentParser) -> None:
 
 
 ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
-    "server": _server,
-    "check": _check,
+    "server": server_arguments,
+    "check": check_arguments,
     "agent": _agent,
     "score": _score,
 }

@@ -175,14 +175,17 @@ class Node:
         self.run_dir.mkdir(parents=True)
         self.started: list[Process] = []
 
-    def start(self, *arguments: str | Path, **environment: str) -> Process:
-        """`python -m edgeloop_node ...`."""
+    def run(self, *command: str | Path, **environment: str) -> Process:
+        """Any program, with its log in this node's folder."""
         log = self.folder / f"log-{len(self.started)}.txt"
-        command = [sys.executable, "-m", "edgeloop_node", *map(str, arguments)]
         with log.open("wb") as file:
-            child = subprocess.Popen(command, stderr=file, stdout=file, env={**os.environ, **environment})
+            child = subprocess.Popen([*map(str, command)], stderr=file, stdout=file, env={**os.environ, **environment})
         self.started.append(Process(child, log))
         return self.started[-1]
+
+    def start(self, *arguments: str | Path, **environment: str) -> Process:
+        """`python -m edgeloop_node ...`."""
+        return self.run(sys.executable, "-m", "edgeloop_node", *arguments, **environment)
 
     def serve(self, model: Path, *arguments: str, port: int = 0, **environment: str) -> Process:
         """A server that is ready."""

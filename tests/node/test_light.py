@@ -33,7 +33,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "module",
     ["agent.main", "agent.loop", "agent.mqtt", "access", "score", "check", "monitor", "__main__", "server.requests",
-     "server.v2", "server.app", "runtimes"],
+     "server.v2", "server.app", "server.asgi", "entry", "runtimes"],
 )  # fmt: skip
 def test_no_third_party_module_is_imported(module: str) -> None:
     """With every third-party import forbidden these modules load."""
@@ -71,6 +71,17 @@ def test_the_probe_is_light() -> None:
     """The readiness probe loads neither the contracts nor an HTTP library: it runs every few seconds, for ever."""
     done = python(
         "from edgeloop_node.__main__ import main\n"
+        "assert main(['check', '--run-dir', '/nowhere']) == 1\n"
+        "heavy = {'edgeloop_contracts', 'http.client', 'sqlite3', 'asyncio', 'ssl'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_probe_of_an_image_is_light() -> None:
+    """So is the same probe through the entry of an image."""
+    done = python(
+        "from edgeloop_node.entry import main\n"
         "assert main(['check', '--run-dir', '/nowhere']) == 1\n"
         "heavy = {'edgeloop_contracts', 'http.client', 'sqlite3', 'asyncio', 'ssl'} & set(sys.modules)\n"
         "assert not heavy, heavy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -40,6 +41,7 @@ def test_a_sound_model_passes(folder: Path) -> None:
         ("reference.json", lambda d: d["features"].pop(), r"model\.onnx: features: expected 2, got 3"),
         ("golden.json", lambda d: d.update(rows=[]), r"golden\.json: expected at least one row"),
         ("golden.json", lambda d: d.pop("labels"), r"golden\.json: expected rows, probabilities and labels"),
+        ("golden.json", lambda d: d["rows"][0].__setitem__(0, "nan"), r'expected a number, null, "inf" or "-inf", got'),
     ],
 )
 def test_parts_that_do_not_fit(folder: Path, file: str, change: Callable[[Any], None], says: str) -> None:
@@ -74,6 +76,39 @@ def test_a_model_that_answers_otherwise(folder: Path, change: Callable[[Any], No
     edit(folder / "golden.json", change)
     with pytest.raises(ModelError, match=says):
         self_test(load_model(folder, "onnxruntime"))
+
+
+def test_golden_rows_with_infinities(folder: Path) -> None:
+    """Golden rows may hold the texts inf and -inf, which requests may not: they are scored as what they say."""
+    scorer = scorer_for("onnxruntime", folder)
+    rows = [[float("inf"), 0.0, 1.0], [0.5, float("-inf"), 1.0]]
+    labels, probabilities = scorer.score(rows)
+    texts = [["inf", 0.0, 1.0], [0.5, "-inf", 1.0]]
+    edit(folder / "golden.json", lambda d: d.update(rows=texts, probabilities=probabilities, labels=labels))
+    loaded = load_model(folder, "onnxruntime")
+    assert loaded.golden.rows == tuple(map(tuple, rows))
+    assert self_test(loaded) == 0.0
+
+
+def test_nan_answers_are_met_by_nan(folder: Path) -> None:
+    """A golden answer of NaN (null) must be NaN again, whatever its label; a number in its place, or it in a number's, fails."""
+    edit(folder / "golden.json", lambda d: d["probabilities"].__setitem__(3, [None, None, None]))
+    loaded = load_model(folder, "onnxruntime")
+    nan = float("nan")
+    with pytest.raises(ModelError, match="golden row 3: expected"):
+        self_test(loaded)
+
+    def sometimes_nan(rows: Any) -> Any:
+        labels, scores = loaded.scorer.score(rows)
+        return [-1 if i == 3 else label for i, label in enumerate(labels)], [
+            [nan] * 3 if i == 3 else row for i, row in enumerate(scores)
+        ]
+
+    scorer = dataclasses.replace(loaded.scorer, score=sometimes_nan)
+    assert self_test(dataclasses.replace(loaded, scorer=scorer)) == 0.0
+    everywhere = dataclasses.replace(loaded.scorer, score=lambda rows: ([0] * len(rows), [[nan] * 3 for _ in rows]))
+    with pytest.raises(ModelError, match="cannot score the golden rows"):
+        self_test(dataclasses.replace(loaded, scorer=everywhere))
 
 
 def test_a_graph_with_other_names(folder: Path) -> None:

@@ -1,8 +1,8 @@
-"""The server's answers: `Service` decides them without any I/O, `asgi` carries them over HTTP.
+"""The server's answers: `Service` decides them without any I/O.
 
-Every answer is JSON but for /metrics; every error is `{"error": text}`. The private application (Unix socket) is the same
-one, with one power more: reading /window there confirms what was stored before, so that a stranger on the network cannot
-make a server forget counts.
+Every answer is JSON but for /metrics and wished binary tensors; every error is `{"error": text}`. A request over the
+private socket has one power more: reading /window there confirms what was stored before, so that a stranger on the network
+cannot make a server forget counts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import time
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
@@ -21,34 +21,34 @@ from edgeloop_node.log import log
 from edgeloop_node.monitor import Monitor
 from edgeloop_node.server import v2
 from edgeloop_node.server.answers import score_writer
+from edgeloop_node.server.binary import split
 from edgeloop_node.server.metrics import CONTENT_TYPE, metrics_text
 from edgeloop_node.server.model import Model, checked
 from edgeloop_node.server.requests import Row, RowReader
 
-__all__ = ["MAX_BODY_BYTES", "Answer", "Request", "Service", "asgi"]
+__all__ = ["Answer", "Request", "Service", "error_answer"]
 
-MAX_BODY_BYTES = 1024 * 1024
-MAX_DISCARDED_BYTES = 16 * 1024 * 1024
 WINDOWS_PER_READ = 200
-JSON = b"application/json"
-BINARY_HEADER = b"inference-header-content-length"
+JSON, OCTETS = b"application/json", b"application/octet-stream"
 
 
 class Request(NamedTuple):
-    """What a handler may see of a request."""
+    """What a handler may see of a request. `json_bytes`: the header that says where JSON ends and tensors begin."""
 
     path: str
     query: bytes
     body: bytes
     private: bool
+    json_bytes: str | None = None
 
 
 class Answer(NamedTuple):
-    """Status, body and content type of an answer."""
+    """Status, body and content type of an answer, and how much of the body is JSON when tensors follow."""
 
     status: int
     body: bytes
     content_type: bytes = JSON
+    json_bytes: int | None = None
 
 
 class Route(NamedTuple):
@@ -64,8 +64,15 @@ def _json(document: Any, status: int = 200) -> Answer:
     return Answer(status, json.dumps(document, separators=(",", ":")).encode())
 
 
-def _error(status: int, text: str) -> Answer:
+def error_answer(status: int, text: str) -> Answer:
+    """`{"error": text}`."""
     return _json({"error": text}, status)
+
+
+def _with_tensors(answer: Answer, tensors: bytes) -> Answer:
+    if not tensors:
+        return answer
+    return Answer(200, answer.body + tensors, OCTETS, len(answer.body))
 
 
 class Service:
@@ -118,14 +125,14 @@ class Service:
             return self.counted(None, self._unknown(request.path))
         if method != route.method:
             text = f"{request.path}: expected {route.method}, got {method}"
-            return self.counted(route, _error(405, text))
+            return self.counted(route, error_answer(405, text))
         try:
             answer = route.handler(request)
         except BadRequestError as error:
-            answer = _error(error.status, str(error))
+            answer = error_answer(error.status, str(error))
         except Exception as error:
             log("error", "a request failed", path=request.path, error=repr(error), trace=traceback.format_exc(limit=-6))
-            answer = _error(500, f"{type(error).__name__}: {error}")
+            answer = error_answer(500, f"{type(error).__name__}: {error}")
         return self.counted(route, answer)
 
     def counted(self, route: Route | None, answer: Answer) -> Answer:
@@ -138,8 +145,8 @@ class Service:
     def _unknown(self, path: str) -> Answer:
         if path.startswith("/v2/models/"):
             here = f"{self._loop}, version {self._version}"
-            return _error(404, f"{path[:200]}: no such model or version: this server has {here}")
-        return _error(404, f"{path[:200]}: no such path {nearest(path, list(self.routes))}")
+            return error_answer(404, f"{path[:200]}: no such model or version: this server has {here}")
+        return error_answer(404, f"{path[:200]}: no such path {nearest(path, list(self.routes))}")
 
     def score(self, request: Request) -> Answer:
         """POST /score: one row, or `{"rows": [...]}`."""
@@ -156,15 +163,16 @@ class Service:
     def infer(self, request: Request) -> Answer:
         """POST /v2/models/<loop>/infer. Its rows have no time, so they are counted by the server's clock."""
         began_ns = time.perf_counter_ns()
-        document = decode(request.body)
-        values, wanted = v2.rows_of(document, self._features)
+        text, behind = (request.body, None) if request.json_bytes is None else split(request.body, request.json_bytes)
+        document = decode(text)
+        values, wanted = v2.rows_of(document, self._features, behind)
         labels, scores = self._scored(values)
         head = {"model_name": self._loop, "model_version": str(self._version)}
         if "id" in document:
             head["id"] = document["id"]
-        answer = _json(v2.inference_answer(head, wanted, labels, scores))
+        answer, tensors = v2.inference_answer(head, wanted, labels, scores)
         self._count([Row(row, None, None) for row in values], labels, scores, began_ns)
-        return answer
+        return _with_tensors(_json(answer), tensors)
 
     def _scored(self, values: list[list[float]]) -> tuple[list[int], list[list[float]]]:
         labels, scores = self._score(values)
@@ -199,63 +207,3 @@ class Service:
 
     def model_readiness(self, _: Request) -> Answer:
         return _json({"name": self._loop, "ready": self.ready}, 200 if self.ready else 503)
-
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-class _GoneError(Exception):
-    """The client went away before its request was complete."""
-
-
-async def _body(receive: Receive) -> bytes:
-    """The whole body. What is too large is read to its end and thrown away, so that the client gets to see the answer."""
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    size = len(body)
-    while message.get("more_body") and size <= MAX_DISCARDED_BYTES:
-        message = await receive()
-        part = message.get("body", b"")
-        size += len(part)
-        body = body + part if size <= MAX_BODY_BYTES else b""
-    if message["type"] == "http.disconnect":
-        raise _GoneError
-    if size > MAX_BODY_BYTES:
-        raise BadRequestError(f"body: expected at most {MAX_BODY_BYTES} bytes, got more", 413)
-    return body
-
-
-def _check_headers(headers: list[tuple[bytes, bytes]]) -> None:
-    for name, value in headers:
-        if name == b"content-encoding" and value.lower() != b"identity":
-            raise BadRequestError(f"content-encoding: expected none, got {shown(value.decode('latin-1'))}", 415)
-        if name == BINARY_HEADER:
-            raise BadRequestError("Inference-Header-Content-Length: binary tensors are not supported: send JSON data")
-
-
-def asgi(service: Service, *, private: bool) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """The bare ASGI application around a service."""
-
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        path, extra = scope["path"], []
-        try:
-            body = await _body(receive)
-            _check_headers(scope["headers"])
-        except _GoneError:
-            return
-        except BadRequestError as error:
-            answer = service.counted(service.routes.get(path), _error(error.status, str(error)))
-            extra = [(b"connection", b"close")]  # there may be more of the body
-        else:
-            answer = service.answer(scope["method"], Request(path, scope["query_string"], body, private))
-            if answer.status == 405:
-                extra = [(b"allow", service.routes[path].method.encode())]
-        if scope["method"] == "HEAD":
-            extra = [*extra, (b"connection", b"close")]  # as packets.py asks
-        headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body)), *extra]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
-
-    return application

@@ -15,7 +15,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,8 +25,9 @@ from uvicorn.server import ServerState
 from edgeloop_contracts import to_json
 from edgeloop_node.log import log
 from edgeloop_node.server.announce import Entry
-from edgeloop_node.server.app import Service, asgi
-from edgeloop_node.server.packets import OnePacket
+from edgeloop_node.server.app import Service
+from edgeloop_node.server.asgi import MAX_CONNECTIONS, application_of
+from edgeloop_node.server.protocol import hardened
 
 __all__ = ["listen", "run", "software"]
 
@@ -35,7 +36,6 @@ KEEP_ALIVE_S = 75
 QUIET_S = 2.0
 DRAIN_LIMIT_S = 15.0
 BACKLOG = 1024
-MAX_CONNECTIONS = 512
 SWEEP_S = 1.0
 CLOSE = [(b"connection", b"close")]
 LOOPS = ("uvloop", "asyncio")
@@ -72,17 +72,14 @@ class _Door:
     """One application on one listener, with the connections that came through it."""
 
     config: Config
-    state: ServerState = field(default_factory=ServerState)
+    protocol_class: Callable[..., Any]
+    state: ServerState
     server: asyncio.Server | None = None
     watched: dict[Any, tuple[Any, float]] = field(default_factory=dict)
 
     def protocol(self) -> asyncio.Protocol:
-        loop = asyncio.get_running_loop()
-        make: Callable[..., Any] = self.config.http_protocol_class
-        protocol = make(config=self.config, server_state=self.state, app_state={}, _loop=loop)
-        connected = protocol.connection_made
-        protocol.connection_made = lambda transport: connected(OnePacket(transport))
-        return protocol  # type: ignore[no-any-return]
+        loop, make = asyncio.get_running_loop(), self.protocol_class
+        return make(config=self.config, server_state=self.state, app_state={}, _loop=loop)  # type: ignore[no-any-return]
 
     async def open(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -112,16 +109,17 @@ def _idle(connection: Any) -> bool:
 
 
 def _time_out(connection: Any) -> None:
-    body = b'{"error":"the request did not come within %d s"}' % REQUEST_LIMIT_S
-    head = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: "
     if connection.cycle is None or not connection.cycle.response_started or connection.cycle.response_complete:
-        connection.transport.write(head + b"%d\r\n\r\n" % len(body) + body)
+        connection.refuse(408, f"the request did not come within {REQUEST_LIMIT_S:.0f} s")
     connection.transport.close()
+    if connection.transport.get_write_buffer_size():  # of a client that does not read
+        connection.transport.abort()
 
 
-def _door(application: Callable[..., Awaitable[None]], parser: str, connections: int) -> _Door:
+def _door(service: Service, parser: str, *, private: bool) -> _Door:
+    state = ServerState()
     config = Config(
-        application,
+        application_of(service, private=private, crowded=lambda: len(state.connections) > MAX_CONNECTIONS),
         http=parser,
         ws="none",
         lifespan="off",
@@ -133,10 +131,9 @@ def _door(application: Callable[..., Awaitable[None]], parser: str, connections:
         server_header=False,
         date_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        limit_concurrency=connections,
     )
     config.load()
-    return _Door(config)
+    return _Door(config, hardened(config.http_protocol_class), state)
 
 
 async def _keep_house(public: _Door, private: _Door, entry: Entry) -> None:
@@ -195,8 +192,7 @@ async def _serve(service: Service, listener: socket.socket, entry: Entry, parser
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    public = _door(asgi(service, private=False), parser, MAX_CONNECTIONS)
-    private = _door(asgi(service, private=True), parser, MAX_CONNECTIONS)
+    public, private = (_door(service, parser, private=private) for private in (False, True))
     last = listener.dup()  # outlives the event loop's copy, so that the accept queue can be emptied at the end
     await public.open(listener)
     await _announce(private, entry)

@@ -1,7 +1,7 @@
-"""The Open Inference Protocol V2 (REST, JSON) as pure functions: documents in, rows or documents out.
+"""The Open Inference Protocol V2 (REST) as pure functions: documents in, rows or documents out.
 
-The binary tensor extension is not spoken: `binary_data_size` is refused, the wishes `binary_data` and
-`binary_data_output` are ignored (clients accept a JSON answer to them). FP32 only: the server does not coerce.
+Tensors come and go as JSON or, by the binary tensor extension, as bytes behind the JSON. FP32 only: the server does not
+coerce.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from typing import Any
 from edgeloop_contracts import Reference
 from edgeloop_node.documents import LARGEST, BadRequestError, nearest, number, shown
 from edgeloop_node.runtimes import Scorer
+from edgeloop_node.server.binary import EXTENSION, HEADER, packed, unpacked, wish
 from edgeloop_node.server.requests import MAX_ROWS
 
-__all__ = ["OUTPUTS", "inference_answer", "model_metadata", "rows_of", "server_metadata"]
+__all__ = ["OUTPUTS", "Wanted", "inference_answer", "model_metadata", "rows_of", "server_metadata"]
+
+Wanted = Sequence[tuple[str, bool]]  # the name of an output, and whether it is to be binary
 
 INPUT = "X"
 OUTPUTS = ("label", "probabilities")
@@ -25,7 +28,7 @@ TENSOR_KEYS = ("name", "shape", "datatype", "parameters", "data")
 
 def server_metadata(version: str, software: dict[str, str]) -> dict[str, Any]:
     """`GET /v2`. `software` names what the server runs on, since that decides what a request costs."""
-    return {"name": "edgeloop-node", "version": version, "extensions": [], "parameters": software}
+    return {"name": "edgeloop-node", "version": version, "extensions": [EXTENSION], "parameters": software}
 
 
 def model_metadata(reference: Reference, version: int, scorer: Scorer) -> dict[str, Any]:
@@ -74,10 +77,7 @@ def _tensor(document: dict[str, Any]) -> dict[str, Any]:
             raise BadRequestError(f"inputs[{i}].name: expected the one input {INPUT}, got {shown(name)}")
     tensor: dict[str, Any] = inputs[0]
     _known(tensor, TENSOR_KEYS, "inputs[0].")
-    if "binary_data_size" in _parameters(tensor.get("parameters"), "inputs[0].parameters"):
-        raise BadRequestError(
-            "inputs[0].parameters.binary_data_size: binary tensors are not supported: send data as JSON"
-        )
+    _parameters(tensor.get("parameters"), "inputs[0].parameters")
     if tensor.get("datatype") != "FP32":
         raise BadRequestError(f"inputs[0].datatype: expected FP32, got {shown(tensor.get('datatype'))}")
     return tensor
@@ -104,53 +104,88 @@ def _flat(data: Any, rows: int, features: int) -> list[Any]:
     return data
 
 
-def _wanted(document: dict[str, Any]) -> tuple[str, ...]:
+def _wanted(document: dict[str, Any], binary: bool) -> Wanted:
     outputs = document.get("outputs")
     if outputs is None or outputs == []:
-        return OUTPUTS
+        return [(name, binary) for name in OUTPUTS]
     if type(outputs) is not list:
         raise BadRequestError(f"outputs: expected a list, got {shown(outputs)}")
-    names = []
+    wanted: dict[str, bool] = {}
     for i, item in enumerate(outputs):
         if type(item) is not dict:
             raise BadRequestError(f"outputs[{i}]: expected an object, got {shown(item)}")
-        name = item.get("name")
-        if type(name) is not str or name not in OUTPUTS or name in names:
-            raise BadRequestError(
-                f"outputs[{i}].name: expected one of {', '.join(OUTPUTS)}, each once, got {shown(name)}"
-            )
-        _parameters(item.get("parameters"), f"outputs[{i}].parameters")
-        names.append(name)
-    return tuple(names)
+        name, where = item.get("name"), f"outputs[{i}]"
+        if type(name) is not str or name not in OUTPUTS or name in wanted:
+            raise BadRequestError(f"{where}.name: expected one of {', '.join(OUTPUTS)}, each once, got {shown(name)}")
+        parameters = _parameters(item.get("parameters"), f"{where}.parameters")
+        wanted[name] = wish(parameters, "binary_data", f"{where}.parameters", binary)
+    return list(wanted.items())
 
 
-def rows_of(document: dict[str, Any], features: int) -> tuple[list[list[float]], tuple[str, ...]]:
-    """The rows [n][features] of an inference request, and the names of the outputs it wants. BadRequestError."""
-    _known(document, REQUEST_KEYS, "")
-    if "id" in document and type(document["id"]) is not str:
-        raise BadRequestError(f"id: expected text, got {shown(document['id'])}")
-    _parameters(document.get("parameters"), "parameters")
-    wanted, tensor = _wanted(document), _tensor(document)
-    rows = _shape(tensor, features)
-    flat = [
+def _json_values(tensor: dict[str, Any], rows: int, features: int) -> list[float]:
+    return [
         v if type(v) is float and -LARGEST <= v <= LARGEST else number(v, f"inputs[0].data[{i}]")
         for i, v in enumerate(_flat(tensor.get("data"), rows, features))
     ]
-    return [flat[i : i + features] for i in range(0, len(flat), features)], wanted
+
+
+def _binary_values(tensor: dict[str, Any], expected: int, behind: bytes | None) -> Sequence[float]:
+    where, size = "inputs[0].parameters.binary_data_size", tensor["parameters"]["binary_data_size"]
+    if behind is None:
+        raise BadRequestError(f"{where}: expected the request header {HEADER} with it, got none")
+    if "data" in tensor:
+        raise BadRequestError("inputs[0].data: expected none beside parameters.binary_data_size")
+    if type(size) is not int or size != expected:
+        raise BadRequestError(
+            f"{where}: expected {expected}, four bytes for each value of the shape, got {shown(size)}"
+        )
+    _behind(behind, size)
+    return unpacked(behind, "inputs[0].data")
+
+
+def _behind(behind: bytes, expected: int) -> None:
+    if len(behind) != expected:
+        raise BadRequestError(f"body: expected {expected} bytes after the JSON text, got {len(behind)}")
+
+
+def rows_of(document: dict[str, Any], features: int, behind: bytes | None = None) -> tuple[list[list[float]], Wanted]:
+    """The rows [n][features] of an inference request, and the outputs it wants. BadRequestError.
+
+    `behind` is what came after the JSON text: None when the request did not say where the text ends.
+    """
+    _known(document, REQUEST_KEYS, "")
+    if "id" in document and type(document["id"]) is not str:
+        raise BadRequestError(f"id: expected text, got {shown(document['id'])}")
+    parameters = _parameters(document.get("parameters"), "parameters")
+    wanted = _wanted(document, wish(parameters, "binary_data_output", "parameters", False))
+    tensor = _tensor(document)
+    rows = _shape(tensor, features)
+    flat: Sequence[float]
+    if "binary_data_size" in (tensor.get("parameters") or ()):
+        flat = _binary_values(tensor, rows * features * 4, behind)
+    else:
+        _behind(behind or b"", 0)
+        flat = _json_values(tensor, rows, features)
+    return [list(flat[i : i + features]) for i in range(0, len(flat), features)], wanted
 
 
 def inference_answer(
-    head: dict[str, Any], wanted: Sequence[str], labels: list[int], scores: list[list[float]]
-) -> dict[str, Any]:
-    """The answer document. `head` holds model_name, model_version and the id when the request had one."""
+    head: dict[str, Any], wanted: Wanted, labels: list[int], scores: list[list[float]]
+) -> tuple[dict[str, Any], bytes]:
+    """The answer document and the bytes behind it. `head` holds model_name, model_version and the request's id."""
     rows, classes = len(labels), len(scores[0])
-    tensors = {
-        "label": {"name": "label", "shape": [rows], "datatype": "INT64", "data": labels},
-        "probabilities": {
-            "name": "probabilities",
-            "shape": [rows, classes],
-            "datatype": "FP32",
-            "data": [p for row in scores for p in row],
-        },
+    tensors: dict[str, tuple[str, list[int], list[Any]]] = {
+        "label": ("INT64", [rows], labels),
+        "probabilities": ("FP32", [rows, classes], [p for row in scores for p in row]),
     }
-    return {**head, "outputs": [tensors[name] for name in wanted]}
+    outputs, behind = [], b""
+    for name, binary in wanted:
+        datatype, shape, values = tensors[name]
+        output: dict[str, Any] = {"name": name, "shape": shape, "datatype": datatype}
+        if binary:
+            tensor = packed(datatype, values)
+            output["parameters"], behind = {"binary_data_size": len(tensor)}, behind + tensor
+        else:
+            output["data"] = values
+        outputs.append(output)
+    return {**head, "outputs": outputs}, behind

@@ -1,0 +1,180 @@
+"""What the conformance suite runs over: one row in RUNTIMES for each runtime's server, and a client that sees only sockets.
+
+A row makes the program of a model folder: it takes the commands that every image's /edgeloop/server takes (serve, check,
+selftest, info). The cases know nothing else of it. A row whose tools are not installed skips, with the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeloop_node.local import Answer, ask, servers_in
+
+INFER = "/v2/models/pump/infer"
+
+
+@dataclass(frozen=True)
+class Program:
+    """The server of one model folder: a command line and its environment."""
+
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """A command that ends."""
+        environment = {**os.environ, **self.environment}
+        return subprocess.run(
+            [*self.command, *map(str, arguments)], capture_output=True, text=True, timeout=60, env=environment
+        )
+
+
+def _python(model: Path, _: Path) -> Program:
+    return Program((sys.executable, "-m", "edgeloop_node.entry"), {"EDGELOOP_MODEL": str(model)})
+
+
+def _native(model: Path, folder: Path) -> Program:
+    pytest.importorskip("ziglang", reason="compiles a server: needs the extra `native`")
+    runtimes = pytest.importorskip("edgeloop_components.runtimes", reason="compiles a server: needs the extra `cloud`")
+    if "native" not in runtimes.RUNTIMES:
+        pytest.skip("no runtime `native`")
+    runtimes.RUNTIMES["native"].compile(model / "model.onnx", folder)
+    return Program((str(folder / "server"),))
+
+
+RUNTIMES: dict[str, Callable[[Path, Path], Program]] = {"onnxruntime": _python, "native": _native}
+
+
+class Runtime:
+    """One row, with the programs that it has made so far."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        self._programs: dict[Path, Program] = {}
+
+    def program(self, model: Path) -> Program:
+        if model not in self._programs:
+            folder = self.folder / str(len(self._programs))
+            folder.mkdir(parents=True)
+            self._programs[model] = RUNTIMES[self.name](model, folder)
+        return self._programs[model]
+
+
+@dataclass
+class Served:
+    """A running server and the model folder it serves."""
+
+    process: Any
+    program: Program
+    model: Path
+    run_dir: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.process.port)
+
+    def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        """One request on a connection of its own: status and body (JSON where it is JSON)."""
+        status, _, raw = self.exchange(method, path, body, headers)
+        with contextlib.suppress(ValueError):
+            return status, json.loads(raw)
+        return status, raw
+
+    def exchange(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any, bytes]:
+        """Status, headers and raw body."""
+        with contextlib.closing(self.connection()) as connection:
+            raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+            connection.request(method, path, raw, headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
+    def dial(self, timeout_s: float = 20.0) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout_s)
+
+    def raw(self, data: bytes) -> bytes:
+        """What comes back for these bytes, to the connection's end."""
+        with self.dial() as client:
+            client.sendall(data)
+            with contextlib.suppress(ConnectionResetError):
+                return b"".join(iter(lambda: client.recv(65536), b""))
+        return b""
+
+    def binary(self, document: Any, tensor: bytes, length: str | None = None) -> tuple[int, Any, bytes]:
+        """An inference request with a tensor behind its JSON text."""
+        text = json.dumps(document).encode()
+        headers = {"Inference-Header-Content-Length": str(len(text)) if length is None else length}
+        return self.exchange("POST", INFER, text + tensor, headers)
+
+    def golden(self) -> dict[str, Any]:
+        """The golden rows that JSON can carry; `rows` hold None for missing."""
+        golden: dict[str, Any] = json.loads((self.model / "golden.json").read_text())
+        return golden
+
+    def entry(self) -> Any:
+        """This server's entry in the run folder."""
+        return next(server for server in servers_in(self.run_dir) if server.boot == self.process.extra["boot"])
+
+    def private(self, target: str) -> Answer:
+        return ask(self.entry().socket, target)
+
+
+@pytest.fixture(scope="session", params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, model: Path) -> Runtime:
+    """A row of the table, its program for version 1 made."""
+    runtime = Runtime(request.param, tmp_path_factory.mktemp(request.param))
+    runtime.program(model)
+    return runtime
+
+
+def start(node: Any, program: Program, *arguments: str, port: int = 0, **environment: str) -> Any:
+    """A process that serves, or ends."""
+    where = ("serve", "--port", str(port), "--run-dir", node.run_dir, "--node", "n1", "--group", "g1")
+    return node.run(*program.command, *where, *arguments, **program.environment, **environment)
+
+
+def ready(node: Any, program: Program, model: Path, *arguments: str, port: int = 0, **environment: str) -> Served:
+    process = start(node, program, *arguments, port=port, **environment)
+    process.extra = process.wait_for("ready")
+    return Served(process, program, model, node.run_dir)
+
+
+@pytest.fixture(scope="module")
+def served(shared_node: Any, runtime: Runtime, model: Path) -> Served:
+    """A server of version 1 for tests that change nothing that others see."""
+    return ready(shared_node, runtime.program(model), model)
+
+
+@pytest.fixture
+def serve(node: Any, runtime: Runtime, model: Path) -> Callable[..., Served]:
+    """Starts a server of the test's own: of version 1, or of another model folder."""
+
+    def one(folder: Path = model, *arguments: str, **more: Any) -> Served:
+        return ready(node, runtime.program(folder), folder, *arguments, **more)
+
+    return one
+
+
+@pytest.fixture
+def launch(node: Any) -> Callable[..., Any]:
+    """Starts a program that may end before it is ready."""
+
+    def one(program: Program, *arguments: str, **more: Any) -> Any:
+        return start(node, program, *arguments, **more)
+
+    return one
