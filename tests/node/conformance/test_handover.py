@@ -41,19 +41,19 @@ class Client(threading.Thread):
 
 
 @pytest.mark.slow
-def test_a_handover_loses_no_request(node: Any, model: Path, make_model: Callable[..., Path]) -> None:
+def test_a_handover_loses_no_request(serve: Callable[..., Any], node: Any, make_model: Callable[..., Path]) -> None:
     """Kept and new connections see no failed request over two handovers, and every row is counted once."""
     stop = threading.Event()
-    current = node.serve(model)
+    current = serve()
     port = current.port
     clients = [Client(port, keep, stop) for keep in (True, True, False, False)]
     for client in clients:
         client.start()
     for number in (2, 3):
         time.sleep(0.5)
-        following = node.serve(make_model(number, seed=number), port=port)
+        following = serve(make_model(number, seed=number), port=port)
         time.sleep(0.3)
-        assert current.stop() == 0
+        assert current.process.stop() == 0
         current = following
     time.sleep(0.5)
     stop.set()
@@ -62,7 +62,7 @@ def test_a_handover_loses_no_request(node: Any, model: Path, make_model: Callabl
     assert [error for client in clients for error in client.errors] == []
     answered = sum((client.versions for client in clients), Counter())
     assert set(answered) == {1, 2, 3}
-    assert current.stop() == 0
+    assert current.process.stop() == 0
     counted: Counter[int] = Counter()
     for path in node.run_dir.glob("*.final.json"):
         for report in json.loads(path.read_text())["reports"]:
