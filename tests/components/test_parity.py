@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeloop_components.compile.golden import Golden
-from edgeloop_components.compile.parity import LIMIT, ParityError, compare
+from edgeloop_components.compile.parity import ParityError, compare, same_everywhere
 from edgeloop_contracts import Loop, ParityResult, from_json
 
 LOOP = from_json(
@@ -24,6 +24,7 @@ LOOP = from_json(
         "targets": [{"name": "cabinet", "nodes": {"group": "cabinets"}}],
     },
 )
+LIMIT = 1e-5
 ROWS = np.array([[0.0, 1.0], [2.0, np.nan], [4.0, 5.0]], dtype=np.float32)
 PROBABILITIES = np.array([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]])
 LABELS = np.array([0, 0, 1])
@@ -37,7 +38,7 @@ def compared(labels: Any = LABELS, probabilities: Any = PROBABILITIES) -> Parity
         found = [answers[row.tobytes()] for row in rows]
         return np.array([label for label, _ in found]), np.array([p for _, p in found], dtype=np.float64)
 
-    return compare(LOOP, LOOP.targets[0], Golden(ROWS, PROBABILITIES, LABELS), score)
+    return compare(LOOP, LOOP.targets[0], Golden(ROWS, PROBABILITIES, LABELS), score, LIMIT)
 
 
 def test_equal_answers_pass() -> None:
@@ -99,3 +100,12 @@ def test_the_message_shows_the_worst_row() -> None:
         ParityError, match=r"row 1, \[2\.0, None\]: expected \[0\.9, 0\.1\] and label 0, got \[0\.7, 0\.3\]"
     ):
         compared(probabilities=moved)
+
+
+def test_every_platforms_bits_must_be_the_same() -> None:
+    """Equal digests are kept in the result; another one stops the package and names the platform."""
+    passed = same_everywhere(compared(), "sha256:a", {"linux/arm64": "sha256:a"})
+    assert (passed.passed, passed.output_digest, passed.platforms) == (True, "sha256:a", {"linux/arm64": "sha256:a"})
+    with pytest.raises(ParityError, match=r"linux/riscv64 gives other bits.*sha256:a, got sha256:b") as caught:
+        same_everywhere(compared(), "sha256:a", {"linux/arm64": "sha256:a", "linux/riscv64": "sha256:b"})
+    assert not caught.value.result.passed

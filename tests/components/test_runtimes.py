@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeloop_components.package.layers import Build, host_platform
 from edgeloop_components.runtimes import RUNTIMES, ModelError, RuntimeRefused, runtime_for
 from edgeloop_components.runtimes.describe import describe
 from edgeloop_contracts import Target, from_json
@@ -31,35 +32,47 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_row_of_the_table_is_whole() -> None:
-    """A name, platforms, and what starts it; native and fpga are no rows yet."""
-    assert "onnxruntime" in RUNTIMES
+    """A name, platforms, a limit for parity; fpga is no row yet."""
+    assert {"native", "onnxruntime"} == RUNTIMES.keys()
     for name, runtime in RUNTIMES.items():
         assert runtime.name == name
         assert runtime.platforms
-        assert runtime.entrypoint[0].startswith("/")
+        assert 0 < runtime.parity_limit <= 1e-5
         assert runtime.server_mib > 0
     assert runtime_for(target("onnxruntime", "linux/arm64")).name == "onnxruntime"
+    assert runtime_for(target("native", "linux/arm/v7")).name == "native"
 
 
-@pytest.mark.parametrize("runtime", ["native", "fpga"])
+@pytest.mark.parametrize("runtime", ["fpga"])
 def test_a_runtime_without_a_row_is_refused_with_those_that_have_one(runtime: str) -> None:
     """The message lists the known."""
     with pytest.raises(
-        RuntimeRefused, match=rf"target t: expected a runtime of this edgeloop \(onnxruntime\), got {runtime}"
+        RuntimeRefused, match=rf"target t: expected a runtime of this edgeloop \(native, onnxruntime\), got {runtime}"
     ):
         runtime_for(target(runtime))
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_models_layer_is_the_last_and_holds_only_the_model(tmp_path: Path, runtime: str) -> None:
-    """A node that has the runtime fetches only this layer; it lies at /model."""
+def test_the_models_layer_is_the_last_and_holds_only_the_model(tmp_path: Path) -> None:
+    """A node that has the runtime fetches only this layer; it lies where the build says."""
     (tmp_path / "model.onnx").write_bytes(b"weights")
     (tmp_path / "reference.json").write_text("{}")
-    layers = RUNTIMES[runtime].layers(tmp_path)
-    assert [file.path for file in layers[-1].files] == ["model/model.onnx", "model/reference.json"]
+    layers = RUNTIMES["onnxruntime"].layers(tmp_path, Build(host_platform(), "models/pump/1"))
+    assert [file.path for file in layers[-1].files] == ["models/pump/1/model.onnx", "models/pump/1/reference.json"]
     others = {file.path for layer in layers[:-1] for file in layer.files}
-    assert not any(path.startswith("model/") for path in others)
+    assert not any(path.startswith("models/") for path in others)
     assert any(path.endswith("edgeloop_node/__init__.py") for path in others)
+
+
+def test_a_native_image_holds_its_server_and_nothing_else(tmp_path: Path) -> None:
+    """One plain layer, executable, of the target's platform; sources and library stay out of it."""
+    for name in ("server", "model.c", "model.h", "model.so", "golden.json", "reference.json"):
+        (tmp_path / name).write_bytes(b"content")
+    (tmp_path / "server").chmod(0o755)
+    (layer,) = RUNTIMES["native"].layers(tmp_path, Build("linux/riscv64", "models/pump/1"))
+    assert [(file.path, file.mode) for file in layer.files] == [("edgeloop/server", 0o755)]
+    assert (layer.compressed, layer.platform) == (False, "linux/riscv64")
+    assert not RUNTIMES["native"].python
+    assert RUNTIMES["native"].environment == {}
 
 
 def test_a_file_is_described(model: Path) -> None:

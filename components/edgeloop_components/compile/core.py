@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeloop_components.compile.golden import read_golden
-from edgeloop_components.compile.parity import ParityError, compare
+from edgeloop_components.compile.parity import ParityError, compare, same_everywhere
 from edgeloop_components.ingest.files import filling
 from edgeloop_components.runtimes import ModelError, RuntimeRefused, runtime_for
 from edgeloop_contracts import Loop, ParityResult, Target
@@ -32,14 +32,18 @@ class CompileResult:
 
 
 def compile_model(loop: Loop, target: Target, model_dir: Path, out: Path) -> CompileResult:
-    """Compiles the model in `model_dir` for `target` into `out`. RuntimeRefused, ModelError, ParityError."""
+    """Compiles the model in `model_dir` for `target` into `out`.
+
+    RuntimeRefused, ModelError, ParityError; ToolchainError and EmulatorUnavailable where this machine lacks what it takes.
+    """
     runtime = runtime_for(target)
     golden = read_golden(model_dir / "golden.json")
     with filling(out) as folder:
-        runtime.compile(model_dir / "model.onnx", folder)
         for name in DOCUMENTS:
             if (model_dir / name).exists() or name != "version.json":
                 shutil.copyfile(model_dir / name, folder / name)
-        parity = compare(loop, target, golden, runtime.load(folder))
+        runtime.compile(model_dir, folder, target)
+        compared = compare(loop, target, golden, runtime.load(folder), runtime.parity_limit)
+        parity = same_everywhere(compared, *runtime.digests(folder, golden.rows, target))
     size_bytes = sum(path.stat().st_size for path in out.iterdir() if path.is_file())
     return CompileResult(out, runtime.name, size_bytes, parity)

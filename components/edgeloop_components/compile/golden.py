@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ __all__ = ["Golden", "read_golden"]
 
 @dataclass(frozen=True)
 class Golden:
-    """`rows` float32 [n, features] with NaN for missing, `probabilities` float64 [n, classes], `labels` int64 [n]."""
+    """`rows` float32 [n, features] (NaN: missing), `probabilities` float64 [n, classes], `labels` int64 [n]."""
 
     rows: npt.NDArray[np.float32]
     probabilities: npt.NDArray[np.float64]
@@ -34,10 +35,19 @@ def read_golden(path: Path) -> Golden:
         raise ModelError(f"{path}: expected rows, probabilities and labels of equal length, got: {error}") from error
 
 
+INFINITIES = {"inf": math.inf, "-inf": -math.inf}
+
+
+def _number(value: Any) -> Any:
+    if value is None:
+        return math.nan
+    return INFINITIES[value] if isinstance(value, str) else value
+
+
 def _golden(document: Any) -> Golden:
     import numpy as np
 
-    rows = np.array([[np.nan if v is None else v for v in row] for row in document["rows"]], dtype=np.float32)
+    rows = np.array([[_number(v) for v in row] for row in document["rows"]], dtype=np.float32)
     probabilities = np.array(document["probabilities"], dtype=np.float64)
     labels = np.array(document["labels"], dtype=np.int64)
     if rows.ndim != 2 or probabilities.ndim != 2 or not len(rows) == len(probabilities) == len(labels) > 0:

@@ -1,11 +1,13 @@
-"""Parity: the compiled model against the reference's answers on the golden rows.
+"""Parity: the compiled model against the reference's answers on the golden rows, and the same bits on every platform.
 
 The answers in golden.json are those of onnxruntime on one thread. Two labels count as the same where the reference itself
-holds them for equally likely, within the limit.
+holds them for equally likely, within the limit, which is the runtime's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.compile.golden import Golden
@@ -16,9 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["LIMIT", "ParityError", "compare"]
-
-LIMIT = 1e-5  # of a probability: what float32 does in other orders of addition
+__all__ = ["ParityError", "compare", "same_everywhere"]
 
 
 class ParityError(ValueError):
@@ -29,7 +29,7 @@ class ParityError(ValueError):
         self.result = result
 
 
-def compare(loop: Loop, target: Target, golden: Golden, score: Score) -> ParityResult:
+def compare(loop: Loop, target: Target, golden: Golden, score: Score, limit: float) -> ParityResult:
     """Scores the golden rows one by one, as a node does, and compares. ParityError when it does not hold."""
     import numpy as np
 
@@ -37,7 +37,7 @@ def compare(loop: Loop, target: Target, golden: Golden, score: Score) -> ParityR
     labels = np.concatenate([label for label, _ in answers])
     probabilities = np.concatenate([p for _, p in answers]).astype(np.float64)
     difference = _differences(golden.probabilities, probabilities)
-    wrong = _label_differences(golden, labels)
+    wrong = _label_differences(golden, labels, limit)
     worst = int(np.where(wrong, np.inf, difference).argmax())
     result = ParityResult(
         loop=loop.name,
@@ -45,14 +45,28 @@ def compare(loop: Loop, target: Target, golden: Golden, score: Score) -> ParityR
         runtime=target.runtime,
         rows=len(labels),
         max_abs_difference=float(min(difference.max(), 1.0)),
-        limit=LIMIT,
+        limit=limit,
         label_differences=int(wrong.sum()),
-        passed=bool(difference.max() <= LIMIT and not wrong.any()),
+        passed=bool(difference.max() <= limit and not wrong.any()),
         worst_row=worst,
     )
     if not result.passed:
         raise ParityError(_shown(result, golden, worst, labels, probabilities), result)
     return result
+
+
+def same_everywhere(result: ParityResult, digest: str, platforms: Mapping[str, str]) -> ParityResult:
+    """The result with the digests of all outputs. ParityError when a platform's own binary gives other bits."""
+    found = replace(result, output_digest=digest, platforms=dict(platforms))
+    for platform, other in platforms.items():
+        if other != digest:
+            failed = replace(found, passed=False)
+            raise ParityError(
+                f"target {result.target}: the server for {platform} gives other bits than this machine's library on "
+                f"{result.rows} golden rows: expected the outputs' digest {digest}, got {other}",
+                failed,
+            )
+    return found
 
 
 def _differences(expected: npt.NDArray[np.float64], got: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -65,14 +79,14 @@ def _differences(expected: npt.NDArray[np.float64], got: npt.NDArray[np.float64]
     return largest
 
 
-def _label_differences(golden: Golden, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def _label_differences(golden: Golden, labels: npt.NDArray[np.int64], limit: float) -> npt.NDArray[np.bool_]:
     import numpy as np
 
     classes = golden.probabilities.shape[1]
     possible = (labels >= 0) & (labels < classes)
     places = np.arange(len(labels))
     other = golden.probabilities[places, np.clip(labels, 0, classes - 1)]
-    tie = np.abs(golden.probabilities[places, golden.labels] - other) <= LIMIT
+    tie = np.abs(golden.probabilities[places, golden.labels] - other) <= limit
     different: npt.NDArray[np.bool_] = ~possible | ((labels != golden.labels) & ~tie)
     return different
 

@@ -1,16 +1,16 @@
 """The runtimes that a model can be compiled for: one row in RUNTIMES and one module each.
 
 A row says how the reference ONNX becomes what the runtime loads (`compile`), how that scores rows (`load`), which layers
-an image of it has (`layers`) and what starts it (`entrypoint`). To add a runtime: write `runtimes/<name>.py`, add a row
-here, and the parity and profile tests run over it. Modules and their heavy imports are loaded at first use.
+an image of it has (`layers`); every image is started by its /edgeloop/server. To add a runtime: write `runtimes/<name>.py`,
+add a row here, and the parity and profile tests run over it. Modules and their heavy imports are loaded at first use.
 
 Refuses a runtime that has no row, and a platform that the runtime does not run on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from edgeloop_components.package.layers import Layer
+    Rows = npt.NDArray[np.float32]
+
+    from edgeloop_components.package.layers import Build, Layer
 
 __all__ = ["RUNTIMES", "ModelError", "Runtime", "RuntimeRefused", "Score", "runtime_for"]
 
 Score = Callable[["npt.NDArray[np.float32]"], "tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]"]
+
+Digests = tuple[str, Mapping[str, str]]  # sha256 of all outputs here, and by the platform's own binary if there is one
 
 
 class ModelError(ValueError):
@@ -41,12 +45,20 @@ class Runtime:
 
     name: str
     platforms: tuple[str, ...]
-    compile: Callable[[Path, Path], None]  # model.onnx, and the folder that gets what the runtime loads. ModelError.
+    parity_limit: float  # largest difference of a probability from the reference's
+    compile: Callable[[Path, Path, Target], None]  # model folder, folder that gets what the runtime loads. ModelError.
     load: Callable[[Path], Score]  # compiled folder -> rows [n, features] to labels [n] and probabilities [n, classes]
-    layers: Callable[[Path], list[Layer]]  # compiled folder -> the image's layers, the model's own last
-    entrypoint: tuple[str, ...]
+    digests: Callable[[Path, Rows, Target], Digests]  # compiled folder, rows -> of their outputs
+    layers: Callable[
+        [Path, Build], list[Layer]
+    ]  # folder with the model's files -> the image's layers, the model's own last
     remark: Callable[[Any], str]  # onnx.ModelProto -> what this runtime makes of it, in a sentence
     server_mib: float  # memory that the server around the model needs on top of what the profile measures
+    python: bool = False  # whether the image must hold Python
+    environment: Mapping[str, str] = field(default_factory=dict)  # the image's own variables
+    instruction_set: Callable[[Target], str] = lambda _: (
+        ""
+    )  # what its machine code needs; empty: the platform's baseline
 
 
 def _onnxruntime() -> Runtime:
@@ -55,16 +67,36 @@ def _onnxruntime() -> Runtime:
     return Runtime(
         name="onnxruntime",
         platforms=("linux/amd64", "linux/arm64"),
+        parity_limit=1e-5,  # another processor rounds the last bits otherwise: docs/decisions/0007
         compile=module.compile_model,
         load=module.load,
+        digests=module.digests,
         layers=module.layers,
-        entrypoint=("/usr/bin/python3", "-m", "edgeloop_node", "server", "--model", "/model"),
         remark=module.remark,
         server_mib=24.0,
+        python=True,
+        environment={"ORT_DISABLE_TELEMETRY": "1"},  # onnxruntime's Linux wheel reports to its maker otherwise
     )
 
 
-RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (_onnxruntime(),)}
+def _native() -> Runtime:
+    from edgeloop_components.runtimes import native as module
+
+    return Runtime(
+        name="native",
+        platforms=module.PLATFORMS,
+        parity_limit=1e-6,
+        compile=module.compile_model,
+        load=module.load,
+        digests=module.digests,
+        layers=module.layers,
+        remark=module.remark,
+        server_mib=1.0,
+        instruction_set=module.instruction_set_of,
+    )
+
+
+RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (_onnxruntime(), _native())}
 
 
 def runtime_for(target: Target) -> Runtime:

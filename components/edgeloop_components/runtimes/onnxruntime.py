@@ -8,20 +8,23 @@ Refuses a file that is no sound ONNX graph, and a graph with other inputs and ou
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.runtimes import ModelError, Score
+from edgeloop_contracts import Target
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from edgeloop_components.package.layers import Layer
+    from edgeloop_components.package.layers import Build, Layer
 
-__all__ = ["INPUT", "OUTPUTS", "compile_model", "convention_problem", "layers", "load", "remark", "session"]
+__all__ = ["INPUT", "OUTPUTS", "compile_model", "convention_problem", "digests", "layers", "load", "remark", "session"]
 
 INPUT = ("X", "tensor(float)", 2)  # name, type, rank
 OUTPUTS = (("label", "tensor(int64)", 1), ("probabilities", "tensor(float)", 2))
@@ -70,12 +73,21 @@ def load(folder: Path) -> Score:
     return score
 
 
-def compile_model(model: Path, out: Path) -> None:
+def digests(folder: Path, rows: npt.NDArray[np.float32], _: Target) -> tuple[str, Mapping[str, str]]:
+    """sha256 of both outputs of `rows`. There is no binary of the model's own to compare with."""
+    digest = hashlib.sha256()
+    for output in load(folder)(rows):
+        digest.update(output.tobytes())
+    return f"sha256:{digest.hexdigest()}", {}
+
+
+def compile_model(model_dir: Path, out: Path, _: Target) -> None:
     """Checks the graph with onnx and onnxruntime and copies it. ModelError."""
     import onnx
 
     from edgeloop_components.runtimes.describe import read_model
 
+    model = model_dir / "model.onnx"
     try:
         onnx.checker.check_model(read_model(model))
     except onnx.checker.ValidationError as error:
@@ -85,11 +97,17 @@ def compile_model(model: Path, out: Path) -> None:
     shutil.copyfile(model, out / "model.onnx")
 
 
-def layers(model: Path) -> list[Layer]:
-    """Wheels, the node's code, and last the model's own layer below /model."""
-    from edgeloop_components.package.layers import code_layer, files_layer, wheels_layer
+def layers(model: Path, build: Build) -> list[Layer]:
+    """Wheels, the node's code with /edgeloop/server, and last the model's own layer at the build's place."""
+    from edgeloop_components.package.entry import server_script
+    from edgeloop_components.package.installed import code_layer, wheels_layer
+    from edgeloop_components.package.layers import files_layer, host_platform
+    from edgeloop_components.package.wheels import locked_layer
 
-    return [wheels_layer(WHEELS), code_layer(CODE), files_layer(model, "model", comment="model")]
+    installed = not build.locked and build.platform == host_platform()
+    wheels = wheels_layer(WHEELS) if installed else locked_layer(WHEELS, build.platform)
+    code = code_layer(CODE, further=[server_script(build.python)])
+    return [wheels, code, files_layer(model, build.place, comment="model")]
 
 
 def remark(model: Any) -> str:

@@ -1,7 +1,9 @@
 """Golden rows: inputs with the answers that the reference gives, for every place where a runtime may go wrong.
 
 Ordinary rows, missing values (each feature alone, and all), values exactly on tree thresholds and on bin edges, values far
-out of range, unknown and every known category. No infinities: a node refuses them before the model sees them.
+out of range, unknown and every known category. Infinite values come last. A node refuses them before the model sees them,
+so they are only there to compare runtimes, and only where the reference has a sound answer to them: the distribution that it
+gives to a huge finite value too. A sum that meets infinity is NaN, and what a graph makes of that is no agreement to keep.
 """
 
 from __future__ import annotations
@@ -17,10 +19,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Matrix = npt.NDArray[np.float32]
+    Score = Callable[[Matrix], tuple[Any, Any]]
 
-__all__ = ["golden_document", "golden_rows", "threshold_rows"]
+__all__ = ["golden_document", "golden_rows", "infinite_rows", "said", "threshold_rows"]
 
-ORDINARY, ALONE, ON_THRESHOLD, OUTSIDE = 16, 8, 12, 8
+ORDINARY, ALONE, ON_THRESHOLD, OUTSIDE, INFINITE = 16, 8, 12, 8, 8
+HUGE = 1e30  # far from any data, far from where float32 ends
+SAME = 1e-6
 
 
 def golden_rows(
@@ -93,11 +98,37 @@ def threshold_rows(base: Matrix, thresholds: Sequence[tuple[int, float]], most: 
     return rows
 
 
-def golden_document(rows: Matrix, score: Callable[[Matrix], tuple[Any, Any]]) -> dict[str, Any]:
-    """The content of golden.json: rows (null: missing), and the answers of `score` (labels, probabilities)."""
-    labels, probabilities = score(rows)
+def infinite_rows(base: Matrix, score: Score) -> Matrix:
+    """Rows with one value infinite, and with all, to which `score` has a sound answer; perhaps none."""
+    import numpy as np
+
+    pairs = [(place, sign) for place in _spread(range(len(base)), INFINITE // 2) for sign in (1.0, -1.0)]
+    infinite = np.stack([*(_with(base, p, sign * math.inf) for p, sign in pairs), np.full_like(base, math.inf)])
+    huge = np.stack([*(_with(base, p, sign * HUGE) for p, sign in pairs), np.full_like(base, HUGE)])
+    with np.errstate(all="ignore"):
+        at_infinity, before = score(infinite)[1], score(huge)[1]
+        sums = at_infinity.astype(np.float64).sum(axis=1)
+        sound = (at_infinity >= 0).all(axis=1) & (np.abs(sums - 1.0) <= SAME)
+        sound &= (np.abs(at_infinity - before) <= SAME).all(axis=1)
+    kept: Matrix = infinite[sound].astype(np.float32)
+    return kept
+
+
+def golden_document(rows: Matrix, score: Score) -> dict[str, Any]:
+    """The content of golden.json: rows (null: missing), infinite ones too, and the answers of `score`."""
+    import numpy as np
+
+    everything = np.vstack([rows, infinite_rows(rows[0], score)])
+    labels, probabilities = score(everything)
     return {
-        "rows": [[None if math.isnan(value) else value for value in row] for row in rows.tolist()],
+        "rows": [[said(value) for value in row] for row in everything.tolist()],
         "probabilities": probabilities.tolist(),
         "labels": labels.tolist(),
     }
+
+
+def said(value: float) -> float | str | None:
+    """A value as JSON has it: null is missing, infinities are texts."""
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")

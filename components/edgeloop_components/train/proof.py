@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PARITY_LIMIT", "Proof", "check_sound", "compare_with_estimator"]
 
-PARITY_LIMIT = 1e-5  # of a probability
+PARITY_LIMIT = 2e-6  # of a probability
 SUM_LIMIT = 1e-6
 SOUND_LIMIT = 1e-3
 

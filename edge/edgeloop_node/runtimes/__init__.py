@@ -37,7 +37,13 @@ def _onnxruntime(folder: Path) -> Scorer:
     return onnxruntime.load(folder)
 
 
-SCORERS: dict[str, Callable[[Path], Scorer]] = {"onnxruntime": _onnxruntime}
+def _native(folder: Path) -> Scorer:
+    from edgeloop_node.runtimes import native
+
+    return native.load(folder)
+
+
+SCORERS: dict[str, Callable[[Path], Scorer]] = {"native": _native, "onnxruntime": _onnxruntime}
 
 
 def scorer_for(name: str, folder: Path) -> Scorer:
