@@ -171,6 +171,12 @@ def serve(node: Any, runtime: Runtime, model: Path) -> Callable[..., Served]:
 
 
 @pytest.fixture
+def start_python(node: Any, model: Path) -> Callable[[], Served]:
+    """Starts the onnxruntime server of version 1, to compare another one with it."""
+    return lambda: ready(node, _python(model, node.folder), model)
+
+
+@pytest.fixture
 def launch(node: Any) -> Callable[..., Any]:
     """Starts a program that may end before it is ready."""
 

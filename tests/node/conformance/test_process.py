@@ -140,7 +140,8 @@ def test_times_that_are_read(served: Any, time_text: str, start_s: int) -> None:
 @pytest.mark.parametrize(
     "time_text",
     ['"2014-02-30"', '"2014-13-01"', '"2015-02-29"', '"1969-12-31T23:59:59Z"', '"2014-01-01T24:00:01"', '"2014-01-01T00:60"',
-     '""', '"2014"', '"now"', '"2014-01-01T00:00:00+25:00"', '"2014-01-01T00:00:00Z "', "-0.5", "253402300800", "[1]", '"\\u0660"'],
+     '""', '"2014"', '"now"', '"2014-01-01T00:00:00+25:00"', '"2014-01-01T00:00:00Z "', "-0.5", "253402300800", "[1]",
+     '"\\u0660"'],
 )  # fmt: skip
 def test_times_that_are_no_times(served: Any, time_text: str) -> None:
     """Days and hours that do not exist, times before 1970 and after 9999, and other texts are refused."""
