@@ -165,9 +165,9 @@ class Service:
         began_ns = time.perf_counter_ns()
         text, behind = (request.body, None) if request.json_bytes is None else split(request.body, request.json_bytes)
         document = decode(text)
-        values, wanted = v2.rows_of(document, self._features, behind)
-        labels, scores = self._scored(values)
         head = {"model_name": self._loop, "model_version": str(self._version)}
+        values, wanted = v2.rows_of(document, self._features, head, behind)
+        labels, scores = self._scored(values)
         if "id" in document:
             head["id"] = document["id"]
         answer, tensors = v2.inference_answer(head, wanted, labels, scores)

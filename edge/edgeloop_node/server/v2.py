@@ -7,7 +7,7 @@ coerce.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeloop_contracts import Reference
@@ -22,7 +22,14 @@ Wanted = Sequence[tuple[str, bool]]  # the name of an output, and whether it is 
 
 INPUT = "X"
 OUTPUTS = ("label", "probabilities")
-REQUEST_KEYS = ("id", "parameters", "inputs", "outputs")
+REQUEST_KEYS = (
+    "id",
+    "parameters",
+    "inputs",
+    "outputs",
+    "model_name",
+    "model_version",
+)  # KServe's client sends the name
 TENSOR_KEYS = ("name", "shape", "datatype", "parameters", "data")
 
 
@@ -148,12 +155,18 @@ def _behind(behind: bytes, expected: int) -> None:
         raise BadRequestError(f"body: expected {expected} bytes after the JSON text, got {len(behind)}")
 
 
-def rows_of(document: dict[str, Any], features: int, behind: bytes | None = None) -> tuple[list[list[float]], Wanted]:
+def rows_of(
+    document: dict[str, Any], features: int, served: Mapping[str, str], behind: bytes | None = None
+) -> tuple[list[list[float]], Wanted]:
     """The rows [n][features] of an inference request, and the outputs it wants. BadRequestError.
 
-    `behind` is what came after the JSON text: None when the request did not say where the text ends.
+    `served` holds model_name and model_version; a request that names others is refused. `behind` is what came after the
+    JSON text: None when the request did not say where the text ends.
     """
     _known(document, REQUEST_KEYS, "")
+    for key, here in served.items():
+        if document.get(key) not in (None, here):
+            raise BadRequestError(f"{key}: expected {here}, as the path says, got {shown(document[key])}")
     if "id" in document and type(document["id"]) is not str:
         raise BadRequestError(f"id: expected text, got {shown(document['id'])}")
     parameters = _parameters(document.get("parameters"), "parameters")

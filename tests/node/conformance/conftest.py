@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -20,9 +21,12 @@ from typing import Any
 
 import pytest
 
+from edgeloop_contracts import Target
+from edgeloop_contracts.loop import NodeSelector
 from edgeloop_node.local import Answer, ask, servers_in
 
 INFER = "/v2/models/pump/infer"
+HERE: dict[str, Any] = {"x86_64": "linux/amd64", "aarch64": "linux/arm64", "riscv64": "linux/riscv64"}
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,8 @@ def _python(model: Path, _: Path) -> Program:
 def _native(model: Path, folder: Path) -> Program:
     pytest.importorskip("ziglang", reason="compiles a server: needs the extra `native`")
     runtimes = pytest.importorskip("edgeloop_components.runtimes", reason="compiles a server: needs the extra `cloud`")
-    if "native" not in runtimes.RUNTIMES:
-        pytest.skip("no runtime `native`")
-    runtimes.RUNTIMES["native"].compile(model / "model.onnx", folder)
+    target = Target(name="here", nodes=NodeSelector(group="g1"), platform=HERE[platform.machine()], runtime="native")
+    runtimes.RUNTIMES["native"].compile(model, folder, target)
     return Program((str(folder / "server"),))
 
 

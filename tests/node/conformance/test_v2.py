@@ -71,6 +71,12 @@ def test_only_the_wanted_outputs_come(served: Any) -> None:
         assert [t["name"] for t in body["outputs"]] == (names or ["label", "probabilities"])
 
 
+def test_a_request_may_name_the_model(served: Any) -> None:
+    """KServe's client repeats the model's name in the body; a name that is the served one changes nothing."""
+    for more in ({"model_name": "pump"}, {"model_version": "1", "model_name": "pump"}, {"model_name": None}):
+        assert served.call("POST", INFER, {"inputs": [X], **more}) == served.call("POST", INFER, {"inputs": [X]})
+
+
 def replaced(**changes: Any) -> dict[str, Any]:
     return {"inputs": [{**X, **changes}]}
 
@@ -128,6 +134,9 @@ def without(name: str) -> dict[str, Any]:
         ({"inputs": [X], "outputs": [{"name": "scores"}]}, "expected one of label, probabilities"),
         ({"inputs": [X], "outputs": [{"name": "label"}, {"name": "label"}]}, "each once"),
         ({"inputs": [X], "outputs": [{"name": ["label"]}]}, "outputs[0].name"),
+        ({"inputs": [X], "model_name": "other"}, 'model_name: expected pump, as the path says, got "other"'),
+        ({"inputs": [X], "model_version": 1}, "model_version: expected 1, as the path says, got 1"),
+        ({"inputs": [X], "model_version": "2"}, 'model_version: expected 1, as the path says, got "2"'),
         ({"inputs": [X], "id": 7}, "id: expected text, got 7"),
         ({"inputs": [X], "parameters": 3}, "parameters: expected an object"),
         ({"inputs": [X], "parameters": {"a": None}}, "expected a string, a number or a boolean"),
