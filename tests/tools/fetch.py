@@ -83,7 +83,9 @@ def _archive() -> str:
         uri, suite, component = line.split(" ")
         if (suite, component) == (codename, "main") and release.get("ID") == "debian":
             return uri
-    raise ToolsError("cosign, oras and docker-registry come from Debian: this machine's apt sources name no Debian archive")
+    raise ToolsError(
+        "cosign, oras and docker-registry come from Debian: this machine's apt sources name no Debian archive"
+    )
 
 
 def _output(command: list[str]) -> str:

@@ -1,0 +1,145 @@
+"""Brings an image, index or artifact from a registry, or from another layout, into a layout.
+
+Everything is compared with its digest before it gets its name; documents come after what they name, and index.json last. An
+interrupted pull goes on where it stopped, within a blob too. What the layout has is not asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from edgeloop_components.package.blobs import blob_path, write_bytes
+from edgeloop_components.registry.documents import Descriptor, Document, signature_tag
+from edgeloop_components.registry.download import get_blob
+from edgeloop_components.registry.errors import MissingError, UnsoundError
+from edgeloop_components.registry.layouts import (
+    MOST_DEPTH,
+    copy_image,
+    document_of,
+    list_document,
+    locate,
+)
+from edgeloop_components.registry.progress import Meter, Say, silent
+from edgeloop_components.registry.reference import InLayout, Remote, parse
+from edgeloop_components.registry.repository import Repository
+from edgeloop_components.registry.transport import Settings
+
+__all__ = ["pull"]
+
+MOST_REFERRERS = 200
+MOST_REFERRER_BYTES = 256 << 20  # of all that refers to one image
+
+
+def pull(
+    source: str | Remote | InLayout,
+    layout: Path,
+    *,
+    platform: str = "",
+    name: str = "",
+    referrers: bool = False,
+    settings: Settings | None = None,
+    say: Say = silent,
+) -> str:
+    """Gives the digest of what came into `layout`, where it is listed as `name` (default: `<repository>:<tag>`).
+
+    With `platform`, of an index only the image for it comes, and its digest is given. With `referrers`, signatures and all
+    else that refers to it come too. RegistryError when it does not go through.
+    """
+    start = parse(source) if isinstance(source, str) else source
+    if isinstance(start, InLayout):
+        digest = _fitting(document_of(start.folder, locate(start)), platform, str(start))
+        copy_image(start.folder, layout, digest, name or start.name, referrers=referrers)
+        return digest
+    if not (start.tag or start.digest):
+        raise MissingError(f"pull {start}: expected a tag or a digest")
+    called = name or (f"{start.repository}:{start.tag}" if start.tag else "")
+    with Repository(start, settings or Settings()) as repository:
+        return _Pull(repository, layout, Meter(say, "pulled", str(start))).run(start, platform, called, referrers)
+
+
+class _Pull:
+    def __init__(self, source: Repository, layout: Path, meter: Meter) -> None:
+        self._from, self._layout, self._meter = source, layout, meter
+        self._there_bytes = 0
+
+    def run(self, name: Remote, platform: str, called: str, referrers: bool) -> str:
+        root = self._document(name.digest or name.tag)
+        fitting = _fitting(root, platform, str(name))
+        wanted = root if fitting == root.digest else self._document(fitting)
+        known = self._known(wanted, MOST_DEPTH)
+        blobs = {blob.digest: blob for document in known for blob in document.blobs}
+        self._blobs(blobs.values())
+        for document in known:
+            self._keep(document)
+        for document in known if referrers else ():
+            self._referrers(document.digest, called.rpartition(":")[0] or name.repository)
+        list_document(self._layout, wanted, called)
+        self._meter.ended(self._there_bytes)
+        return wanted.digest
+
+    def _document(self, reference: str) -> Document:
+        """From the layout when it is there: a digest means the same everywhere."""
+        if reference.startswith("sha256:") and blob_path(self._layout, reference).exists():
+            return document_of(self._layout, reference)
+        return self._from.manifest(reference)
+
+    def _known(self, root: Document, depth: int) -> list[Document]:
+        """`root` and all documents below it, what is named before what names it."""
+        if depth < 0:
+            raise UnsoundError(f"{self._from.where}: expected at most {MOST_DEPTH} indexes in one another, found more")
+        below = [one for child in root.manifests for one in self._known(self._document(child.digest), depth - 1)]
+        return list({one.digest: one for one in (*below, root)}.values())
+
+    def _blobs(self, blobs: Iterable[Descriptor]) -> None:
+        lacking = [blob for blob in blobs if not blob_path(self._layout, blob.digest).exists()]
+        self._there_bytes += sum(blob.size for blob in blobs) - sum(blob.size for blob in lacking)
+        self._meter.expect(sum(blob.size for blob in lacking))
+        for blob in lacking:
+            get_blob(self._from, blob, self._layout, moved=self._meter.moved)
+
+    def _keep(self, document: Document) -> None:
+        path = blob_path(self._layout, document.digest)
+        if not path.exists():
+            write_bytes(path, document.data)
+
+    def _referrers(self, digest: str, repository: str) -> None:
+        """Signatures and whatever else refers to a document, and to that in turn."""
+        waiting, left_bytes, seen = [digest], MOST_REFERRER_BYTES, {digest}
+        while waiting:
+            for one in self._from.referrers(waiting.pop()):
+                left_bytes -= one.size
+                if one.digest in seen:
+                    continue
+                seen.add(one.digest)
+                document = self._document(one.digest)
+                left_bytes -= sum(blob.size for blob in document.blobs)
+                self._take(document, "", left_bytes, len(seen))
+                waiting.append(document.digest)
+        if tagged := self._from.find(signature_tag(digest)):
+            left_bytes -= sum(blob.size for blob in tagged.blobs)
+            self._take(tagged, f"{repository}:{signature_tag(digest)}", left_bytes, len(seen))
+
+    def _take(self, document: Document, name: str, left_bytes: int, count: int) -> None:
+        if left_bytes < 0 or count > MOST_REFERRERS or document.manifests:
+            raise UnsoundError(
+                f"{self._from.where}: expected at most {MOST_REFERRERS} artifacts of {MOST_REFERRER_BYTES} bytes that refer to "
+                "an image, found more, or an index"
+            )
+        self._blobs(document.blobs)
+        self._keep(document)
+        list_document(self._layout, document, name)
+
+
+def _fitting(document: Document, platform: str, what: str) -> str:
+    """The digest of the image for a platform, of an index; of all, where no platform is asked for."""
+    if not platform or not document.manifests:
+        return document.digest
+    fitting = [child.digest for child in document.manifests if child.platform == platform]
+    if not fitting:
+        raise MissingError(f"{what}: expected an image for {platform}, found {_platforms(document)}")
+    return fitting[0]
+
+
+def _platforms(index: Document) -> str:
+    return ", ".join(sorted({child.platform or "one without a platform" for child in index.manifests})) or "none"
