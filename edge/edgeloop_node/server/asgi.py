@@ -46,14 +46,18 @@ async def _body(receive: Receive) -> bytes:
     return body
 
 
-def _headers(headers: list[tuple[bytes, bytes]]) -> str | None:
-    """The value of the binary extension's header. BadRequestError for a body that is encoded."""
-    lengths = []
-    for name, value in headers:
-        if name == b"content-encoding" and value.lower() != b"identity":
+def _headers(scope: Scope) -> str | None:
+    """The value of the binary extension's header. BadRequestError for an encoded body, and for HTTP/1.1 without Host."""
+    lengths, host = [], scope["http_version"] == "1.0"
+    for name, value in scope["headers"]:
+        if name == b"host":
+            host = True
+        elif name == b"content-encoding" and value.lower() != b"identity":
             raise BadRequestError(f"content-encoding: expected none, got {shown(value.decode('latin-1'))}", 415)
-        if name == JSON_BYTES:
+        elif name == JSON_BYTES:
             lengths.append(value.decode("latin-1"))
+    if not host:
+        raise BadRequestError("request: expected the header Host, got none")
     return ", ".join(lengths) if lengths else None
 
 
@@ -73,7 +77,7 @@ def application_of(
         path, extra = scope["path"], []
         try:
             body = await _body(receive)
-            json_bytes = _headers(scope["headers"])
+            json_bytes = _headers(scope)
             if crowded():
                 raise BadRequestError(f"connections: expected at most {MAX_CONNECTIONS}, got more", 503)
         except _GoneError:
