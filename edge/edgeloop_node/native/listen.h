@@ -1,0 +1,8 @@
+#ifndef EDGELOOP_LISTEN_H
+#define EDGELOOP_LISTEN_H
+
+/* A listening TCP socket that another process may share; -1: errno. *port becomes the one that was bound. */
+int listen_tcp(const char *host, int *port);
+int listen_port(int fd);
+
+#endif
