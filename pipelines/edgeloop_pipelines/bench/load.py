@@ -6,6 +6,7 @@ judged, so a slow client distorts nothing; wall-clock percentiles of a busy mach
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import selectors
@@ -48,14 +49,15 @@ class _Connection:
 
 def drive(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> int:
     """Sends the requests in turn for some seconds. The number of answers. LoadError."""
-    following, answered, until_s = itertools.cycle(requests), 0, time.monotonic() + seconds
-    with selectors.DefaultSelector() as selector:
+    following, answered = itertools.cycle(requests), 0
+    with contextlib.ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
         for _ in range(connections):
-            client = socket.create_connection(("127.0.0.1", port), 30)
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), 30))
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client.sendall(next(following))
             selector.register(client, selectors.EVENT_READ, _Connection(client))
-        open_ones = connections
+        open_ones, until_s = connections, time.monotonic() + seconds
         while open_ones:
             for key, _ in selector.select(30):
                 connection: _Connection = key.data
@@ -66,7 +68,6 @@ def drive(port: int, requests: Sequence[bytes], connections: int, seconds: float
                     connection.socket.sendall(next(following))
                 else:
                     selector.unregister(connection.socket)
-                    connection.socket.close()
                     open_ones -= 1
     return answered
 
