@@ -2,6 +2,7 @@
 
 The server's sources are files of the package edgeloop_node, found there and never imported. Those that do not include the
 model's own headers are compiled once per platform and kept in the compiler's cache; a model costs its own files and the link.
+Linking always asks for the same optimisation, since the compiler builds its libc once for each of them.
 Equal inputs give equal bytes: paths are relative, and the output is put in its place when it is whole.
 
 Refuses what the C compiler refuses, an output folder that cannot be written, and an installation without the server's sources.
@@ -44,8 +45,8 @@ _INCLUDE = re.compile(rb'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 
 def software() -> str:
-    """What a server says that it is."""
-    return f"edgeloop {installed('edgeloop')}"
+    """The version that a server says."""
+    return installed("edgeloop")
 
 
 def write_source(model: Emitted, folder: Path) -> None:
@@ -74,8 +75,9 @@ def build_predict(model: Emitted, out: Path, *, platform: str, instruction_set: 
             "what": f"{out.name}, {platform}",
         }
         cc([*MODEL_FLAGS, "-c", "model.c", "-o", "model.o"], **aim)  # type: ignore[arg-type]
-        words = [*SERVER_FLAGS, "-DPREDICT_MAIN", "-I.", "-Inative", "native/predict.c", "model.o", *STATIC]
-        cc([*words, "-o", "built"], **aim)  # type: ignore[arg-type]
+        words = [*SERVER_FLAGS, "-DPREDICT_MAIN", "-I.", "-Inative", "-c", "native/predict.c", "-o", "predict.o"]
+        cc(words, **aim)  # type: ignore[arg-type]
+        cc([*STATIC, "predict.o", "model.o", "-o", "built"], **aim)  # type: ignore[arg-type]
 
 
 def build_server(model: Emitted, documents: Path, out: Path, *, platform: str, instruction_set: str = "") -> None:
@@ -136,7 +138,7 @@ def _objects(sources: Mapping[str, bytes], work: Path, platform: str, instructio
     settings = " ".join((version(), *target, *FLAGS, *SERVER_FLAGS)).encode()
     jobs: list[tuple[str, Path | None, Sequence[str]]] = [
         ("model", None, (*MODEL_FLAGS, "model.c")),
-        ("data", None, (*SERVER_FLAGS, "-I.", "data.c")),
+        ("data", None, (*SERVER_FLAGS, "-I.", "-Inative", "data.c")),
     ]
     for name in sources:
         if name.endswith(".c"):

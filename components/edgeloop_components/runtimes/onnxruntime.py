@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 
     from edgeloop_components.package.layers import Build, Layer
 
-__all__ = ["INPUT", "OUTPUTS", "compile_model", "convention_problem", "digests", "layers", "load", "remark", "session"]
+__all__ = [
+    "INPUT",
+    "OUTPUTS",
+    "compile_adapted",
+    "compile_model",
+    "convention_problem",
+    "digests",
+    "layers",
+    "load",
+    "remark",
+    "session",
+]
 
 INPUT = ("X", "tensor(float)", 2)  # name, type, rank
 OUTPUTS = (("label", "tensor(int64)", 1), ("probabilities", "tensor(float)", 2))
@@ -83,18 +94,29 @@ def digests(folder: Path, rows: npt.NDArray[np.float32], _: Target) -> tuple[str
 
 def compile_model(model_dir: Path, out: Path, _: Target) -> None:
     """Checks the graph with onnx and onnxruntime and copies it. ModelError."""
-    import onnx
-
     from edgeloop_components.runtimes.describe import read_model
 
-    model = model_dir / "model.onnx"
+    path = model_dir / "model.onnx"
+    _check(read_model(path), path.read_bytes(), str(path))
+    shutil.copyfile(path, out / "model.onnx")
+
+
+def compile_adapted(model: Any, out: Path, name: str) -> None:
+    """The same for an onnx.ModelProto that is in no file; `name` stands for it in errors. ModelError."""
+    content = model.SerializeToString(deterministic=True)
+    _check(model, content, name)
+    (out / "model.onnx").write_bytes(content)
+
+
+def _check(model: Any, content: bytes, name: str) -> None:
+    import onnx
+
     try:
-        onnx.checker.check_model(read_model(model))
+        onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        raise ModelError(f"{model}: expected a sound ONNX graph, got: {str(error)[:300]}") from error
-    if problem := convention_problem(session(model.read_bytes(), str(model))):
-        raise ModelError(f"{model}: {problem}")
-    shutil.copyfile(model, out / "model.onnx")
+        raise ModelError(f"{name}: expected a sound ONNX graph, got: {str(error)[:300]}") from error
+    if problem := convention_problem(session(content, name)):
+        raise ModelError(f"{name}: {problem}")
 
 
 def layers(model: Path, build: Build) -> list[Layer]:

@@ -1,4 +1,4 @@
-"""`edgeloop model`: what is inside an ONNX file."""
+"""`edgeloop model`: what is inside an ONNX file, and what can be made of it; longer commands have modules in cli/models."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from edgeloop_pipelines.cli.console import JsonOption, UserError, emit, say, table
+from edgeloop_pipelines.cli.models import compile as compile_command
+from edgeloop_pipelines.cli.models import parity as parity_command
 
-app = typer.Typer(help="Describe an ONNX file and what each runtime makes of it.", no_args_is_help=True)
+app = typer.Typer(help="Describe an ONNX file, compile it for any platform, and prove it.", no_args_is_help=True)
+app.command("compile")(compile_command.command)
+app.command("parity")(parity_command.command)
 
 
 @app.callback()
 def _model() -> None:
-    """Describe an ONNX file and what each runtime makes of it."""
+    """Describe an ONNX file, compile it for any platform, and prove it."""
 
 
 @app.command()
