@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import shutil
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,3 +76,67 @@ def build(version_files: dict[str, Path]) -> Callable[..., Callable[[int], Model
         )
 
     return builder
+
+
+C_FLAGS = (
+    "-std=c99 -O3 -ffp-contract=off -fno-math-errno -Wall -Wextra -Wshadow -Wdouble-promotion -Werror -shared -fPIC"
+)
+
+
+@pytest.fixture(scope="session")
+def compile_c(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Callable[[Any], list[Any]]]:
+    """Compiles an Emitted with the machine's compiler: gives rows float32 [n, ...] -> a list of outputs [n, ...].
+
+    Outputs and scratch memory have guards behind them, which a run must leave as they are.
+    """
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler: `cc` is not on the PATH")
+    count = iter(range(1 << 30))
+
+    def compiled(emitted: Any, flags: str = C_FLAGS) -> Callable[[Any], list[Any]]:
+        folder = tmp_path_factory.mktemp(f"c{next(count)}")
+        (folder / "model.h").write_text(emitted.header)
+        (folder / "model.c").write_text(emitted.source)
+        done = subprocess.run([compiler, *flags.split(), "model.c", "-o", "model.so"], cwd=folder, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()[:4000]
+        return _runner(ctypes.CDLL(str(folder / "model.so")), emitted)
+
+    return compiled
+
+
+def _runner(library: ctypes.CDLL, emitted: Any) -> Callable[[Any], list[Any]]:
+    import numpy as np
+
+    library.model_predict.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p]
+    library.model_predict.restype = None
+
+    def predict(rows: Any) -> list[Any]:
+        x = np.ascontiguousarray(rows, dtype=np.float32)
+        assert x[:1].size == emitted.inputs[0].width or not len(x), (x.shape, emitted.inputs)
+        outputs = [np.full(len(x) * o.width + 8, 77, dtype=o.kind) for o in emitted.outputs]
+        room = np.full(emitted.scratch_bytes // 8 + 64, 0x55, dtype=np.uint64)
+        start = -room.ctypes.data % 16
+        places = (ctypes.c_void_p * len(outputs))(*(o.ctypes.data for o in outputs))
+        library.model_predict(x.ctypes.data, len(x), places, room.ctypes.data + start)
+        assert all((o[-8:] == 77).all() for o in outputs), "it wrote behind an output"
+        assert (room[emitted.scratch_bytes // 8 + 8 :] == 0x55).all(), "it wrote behind its scratch memory"
+        return [o[:-8].reshape(len(x), *t.shape) for o, t in zip(outputs, emitted.outputs, strict=True)]
+
+    return predict
+
+
+@pytest.fixture(scope="session")
+def onnxruntime_answers() -> Callable[[Any, Any], list[Any]]:
+    """`(model, rows)`: the outputs that onnxruntime computes on one thread, row after row as a node does."""
+    import numpy as np
+
+    def answers(model: Any, rows: Any) -> list[Any]:
+        from edgeloop_components.runtimes.onnxruntime import session
+
+        loaded = session(model.SerializeToString())
+        name = loaded.get_inputs()[0].name
+        parts = [loaded.run(None, {name: rows[i : i + 1]}) for i in range(len(rows))]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    return answers
