@@ -93,15 +93,17 @@ def signature_tag(digest: str) -> str:
 def read(data: bytes, media_type: str = "", digest: str = "") -> Document:
     """A document from its bytes. `media_type` is what the registry says of it, `digest` what it must be."""
     if len(data) > MOST_BYTES:
-        raise UnsoundError(f"manifest {digest}: expected at most {MOST_BYTES} bytes, found more")
+        raise UnsoundError(f"manifest {digest or 'of the tag'}: expected at most {MOST_BYTES} bytes, found more")
     if digest and (found := digest_of_bytes(data)) != digest:
         raise UnsoundError(f"manifest: expected {digest}, found bytes with the digest {found}")
     try:
         body = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise UnsoundError(f"manifest {digest}: expected JSON, found {len(data)} bytes that are not") from error
+        raise UnsoundError(
+            f"manifest {digest or 'of the tag'}: expected JSON, found {len(data)} bytes that are not"
+        ) from error
     if not isinstance(body, dict):
-        raise UnsoundError(f"manifest {digest}: expected a JSON object, found {type(body).__name__}")
+        raise UnsoundError(f"manifest {digest or 'of the tag'}: expected a JSON object, found {type(body).__name__}")
     return _document(data, body, media_type.partition(";")[0].strip())
 
 

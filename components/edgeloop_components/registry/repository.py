@@ -62,9 +62,8 @@ class Repository:
             data = answer.body(MOST_BYTES)
             self.got_bytes += len(data)
             digest = reference if reference.startswith("sha256:") else ""
-            document = read(data, answer.header("Content-Type"), digest)
-            _agrees(answer, document.digest)
-            return document
+            _agrees(answer, digest_of_bytes(data))
+            return read(data, answer.header("Content-Type"), digest)
 
     def find(self, reference: str) -> Document | None:
         """The document of a tag or digest; None when there is none."""

@@ -82,7 +82,7 @@ class TestRegistry:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    protocol_version, timeout = "HTTP/1.1", 20
+    protocol_version, timeout, disable_nagle_algorithm = "HTTP/1.1", 20, True
     state: TestRegistry
 
     def log_message(self, *_: Any) -> None:
@@ -264,7 +264,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.flip and body:
             body = body[:-1] + bytes([body[-1] ^ 1])
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **(headers or {}), **fault.header}.items():
+        sized = {} if "Transfer-Encoding" in fault.header else {"Content-Length": str(len(body))}
+        for name, value in {**sized, **(headers or {}), **fault.header}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD" or status == 204:
@@ -292,6 +293,7 @@ def serve(tls: ssl.SSLContext | None = None) -> Iterator[TestRegistry]:
     state = TestRegistry()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"state": state}))
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients go away; tests look at the client
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     state.address = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"

@@ -71,7 +71,8 @@ class Answer:
     def length(self) -> int | None:
         """The announced length of the body."""
         text = self.header("Content-Length")
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+        known = text.isascii() and text.isdigit() and len(text) < 19 and not self.header("Transfer-Encoding")
+        return int(text) if known else None
 
     def chunks(self, most_bytes: int, deadline_s: float) -> Iterator[bytes]:
         """The body piece by piece. UnsoundError above `most_bytes`; TransientError when it takes too long or is cut."""
@@ -200,8 +201,9 @@ class Transport:
             found = httpx.URL(url).join(location) if location else None
             schemes = ("https", "http") if self.base.startswith("http://") else ("https",)
             if found is None or found.scheme not in schemes or not found.host or found.userinfo:
+                wanted = " or ".join(f"{scheme}://" for scheme in schemes)
                 raise UnsoundError(
-                    f"{_shown(url)}: expected a Location that is an {schemes[0]}:// address, got {location[:200]!r}"
+                    f"{_shown(url)}: expected a Location that is an {wanted} address, got {location[:200]!r}"
                 )
             return str(found.copy_with(fragment=None))
 

@@ -150,3 +150,9 @@ def _until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         else:
             return
     raise AssertionError(f"docker-registry is not up: {log.read_text()[-500:]}")
+
+
+@pytest.fixture(scope="module")
+def make_index_module() -> Callable[..., str]:
+    """As `make_index`, for fixtures of a module."""
+    return write_index

@@ -181,7 +181,7 @@ def test_names_are_found_or_refused(made: Made, host: str, settings: Settings, t
         push(InLayout(at), parse(f"{host}/p@sha256:{'0' * 64}"), settings=settings)
     with pytest.raises(RegistryError, match="expected a tag or a digest"):
         pull(f"{host}/p", tmp_path / "x", settings=settings)
-    with pytest.raises(RegistryError, match="GET .*/v2/p/manifests/9: the registry answered 404: MANIFEST_UNKNOWN"):
+    with pytest.raises(RegistryError, match=r"GET .*/v2/p/manifests/9: the registry answered 404: MANIFEST_UNKNOWN"):
         pull(f"{host}/p:9", tmp_path / "x", settings=settings)
 
 
@@ -192,7 +192,7 @@ def test_damaged_layout_is_not_pushed(made: Made, registry: TestRegistry, host: 
     path = blob_path(at, config)
     good = path.read_bytes()
     path.write_bytes(good + b" ")
-    with pytest.raises(LayoutError, match="damaged: expected .* bytes"):
+    with pytest.raises(LayoutError, match=r"damaged: expected .* bytes"):
         push(f"oci:{at}", f"{host}/p:1", settings=settings)
     path.write_bytes(good.replace(b"65532", b"00000"))
     with pytest.raises(RegistryError, match="400: DIGEST_INVALID"):
