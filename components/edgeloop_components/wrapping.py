@@ -6,6 +6,7 @@ here, in the image. Paths are those of artifacts, as KFP gives them (text). No K
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -144,12 +145,16 @@ def compile_and_compare(step: Step, version: str, out: str) -> ParityResult:
 
 
 def measure(step: Step, compiled: str, out: str) -> ResourceProfile:
-    """Measures the compiled model and derives its resources."""
-    from edgeloop_components.profile.core import profile
+    """Measures the compiled model and derives its resources, by the plan that EDGELOOP_PROFILE names: quick or full."""
+    from edgeloop_components.profile.core import PLANS, profile
 
-    found = profile(step.loop, _target(step), Path(compiled, "model"))
+    name = os.environ.get("EDGELOOP_PROFILE") or "quick"
+    if name not in PLANS:
+        raise ValueError(f"EDGELOOP_PROFILE: expected {' or '.join(PLANS)}, got {name}")
+    say = functools.partial(print, flush=True)
+    found = profile(step.loop, _target(step), Path(compiled, "model"), plan=PLANS[name], say=say)
     _write(out, "profile.json", dumps(found, indent=1))
-    step.note(latency_p99_ms=found.latency_p99_ms, memory_peak_mib=found.memory_peak_mib)
+    step.note(latency_p99_ms=found.latency_p99_ms, memory_peak_mib=found.memory_peak_mib, rate_per_s=found.rate_per_s)
     return found
 
 

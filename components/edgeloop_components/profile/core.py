@@ -1,142 +1,111 @@
-"""Profile: measures a compiled model in a fresh process on this machine, and derives what a pod of it asks for.
+"""Profile: measures the real server of a compiled model on this machine, and derives what a pod of it asks for.
 
-How the resources follow (pure, `resources`):
+One start without a memory limit tells the peak, the CPU time a request, and so the capacity to search around. Then the least
+memory limit that serves is searched with real starts, and for each CPU quota the highest rate of open-loop load whose 99th
+percentile is proved to keep the latency limit; last, the winner is run once more with a fresh seed. What is decided from the
+figures is pure (`decide`), the searches too (`search`); a `Plan` says how much of it is done, and `method` what was done.
 
-- memory: peak of model and runtime, plus the server around it (a stated allowance of the runtime); the request adds a
-  tenth of head-room, the limit a half; both are rounded up to 16 MiB.
-- CPU: the request is for 50 rows a second, with half a millisecond a request for HTTP and counting; the limit is one
-  core (the model has one thread), or the budget.
-
-Refuses a model that breaks the target's budget, with the numbers. It says nothing about other hardware than this
-machine's: the method says so.
+Refuses a model that breaks the target's budget, with the numbers, and a server that does not start or answer. It says nothing
+about other hardware: a quota on this machine foretells a node's rate by the ratio of their CPU times only.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import random
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from edgeloop_components.profile.measure import Measurement
-from edgeloop_components.runtimes import runtime_for
-from edgeloop_contracts import FeatureReference, Loop, Reference, ResourceProfile, Target, loads
-from edgeloop_contracts.loop import Budget
+from edgeloop_components.package.layers import host_platform
+from edgeloop_components.profile.cgroups import Groups, open_groups
+from edgeloop_components.profile.decide import DEMAND_PER_S, BudgetError, Found, chosen, resources, within_budget
+from edgeloop_components.profile.plan import FULL, PLANS, QUICK, Plan
+from edgeloop_components.profile.session import Measured, Say, latency_limit_ms, measure
+from edgeloop_components.profile.subject import ProfileError
+from edgeloop_contracts import Loop, ResourceProfile, Target
 
-__all__ = ["BudgetError", "ProfileError", "Resources", "profile", "resources", "sample_rows", "within_budget"]
-
-METHOD = "in-process on the build machine, quick: single rows, one thread"
-MEASURE_S, PATIENCE_S, ROWS = 0.4, 120.0, 256
-RATE_PER_S, SERVER_CPU_MS = 50.0, 0.5
-REQUEST_HEADROOM, LIMIT_HEADROOM, STEP_MIB, STEP_M = 1.1, 1.5, 16, 10
+__all__ = ["FULL", "PLANS", "QUICK", "BudgetError", "Plan", "ProfileError", "conclude", "profile"]
 
 
-class ProfileError(RuntimeError):
-    """The model could not be measured."""
+def profile(
+    loop: Loop,
+    target: Target,
+    compiled_dir: Path,
+    *,
+    plan: Plan = QUICK,
+    say: Say = lambda _: None,
+    groups: Groups | str | None = None,
+) -> ResourceProfile:
+    """Measures the compiled model by the plan. ProfileError, BudgetError, RuntimeRefused, LoadError.
+
+    `groups` are the control groups to use, or why there are none; the machine's own by default.
+    """
+    groups = open_groups() if groups is None else groups
+    measured, bench = measure(loop, target, compiled_dir, plan=plan, say=say, groups=groups)
+    under = f"without limits ({groups})" if isinstance(groups, str) else f"under cgroup {groups.version} limits"
+    where = f"the real server on {bench.subject.remark or 'the build machine'}, {under}"
+    return conclude(loop.name, target, measured, plan, where=where, limited=not isinstance(groups, str))
 
 
-class BudgetError(ValueError):
-    """The model costs more than the target's budget; the message has the numbers."""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """Requests and limits of a pod: thousandths of a core, and MiB."""
-
-    cpu_request_m: int
-    cpu_limit_m: int
-    memory_request_mib: int
-    memory_limit_mib: int
-
-
-def profile(loop: Loop, target: Target, compiled_dir: Path, *, measure_s: float = MEASURE_S) -> ResourceProfile:
-    """Measures the compiled model for at least `measure_s`. ProfileError, BudgetError, RuntimeRefused."""
-    runtime = runtime_for(target)
-    reference = loads(Reference, (compiled_dir / "reference.json").read_bytes())
-    rows = sample_rows(reference.features, loop.train.seed)
-    found = _measured(runtime.name, compiled_dir, rows, measure_s)
-    wanted = resources(found, target.budget, runtime.server_mib)
-    within_budget(target, found, wanted, runtime.server_mib)
+def conclude(
+    loop: str, target: Target, measured: Measured, plan: Plan, *, where: str, limited: bool
+) -> ResourceProfile:
+    """The profile that follows from what was measured. Pure. BudgetError, and ProfileError where most queries failed."""
+    latency = measured.latency
+    if latency.p99_ms == math.inf:
+        raise ProfileError(f"target {target.name}: at {latency.rate_per_s:.0f} requests a second {latency.why}")
+    found = Found(
+        peak_mib=measured.peak_mib,
+        floor_mib=measured.floor_mib,
+        cpu_us=measured.cpu_us,
+        rates=measured.rates,
+        p99_ms=latency.p99_ms,
+        p99_low_ms=latency.p99_low_ms,
+    )
+    wanted = resources(found, target.budget)
+    within_budget(target, found, wanted)
+    best = chosen(measured.rates, target.budget)
+    rate = latency.rate_per_s if measured.confirmed else best.rate_per_s if best else None
+    low = best.low_per_s if best else None
     return ResourceProfile(
-        loop=loop.name,
+        loop=loop,
         target=target.name,
-        method=METHOD,
-        latency_p50_ms=found.latency_p50_ms,
-        latency_p99_ms=found.latency_p99_ms,
-        memory_peak_mib=found.memory_peak_mib,
-        load_ms=found.load_ms,
+        method=_method(measured, plan, where, rate),
+        latency_p50_ms=latency.p50_ms,
+        latency_p99_ms=latency.p99_ms,
+        latency_p99_low_ms=latency.p99_low_ms,
+        latency_p99_high_ms=_finite(latency.p99_high_ms),
+        latency_limit_ms=latency_limit_ms(target),
+        memory_peak_mib=measured.peak_mib,
+        memory_floor_mib=measured.floor_mib,
+        load_ms=measured.load_ms,
+        limited=limited,
+        confirmed=measured.confirmed,
+        rate_per_s=rate,
+        rate_low_per_s=None if rate is None or low is None else min(rate, low),
+        rate_high_per_s=best.high_per_s if best else None,
+        cpu_us_per_request=measured.cpu_us,
+        points=measured.points,
         cpu_request_m=wanted.cpu_request_m,
         cpu_limit_m=wanted.cpu_limit_m,
         memory_request_mib=wanted.memory_request_mib,
         memory_limit_mib=wanted.memory_limit_mib,
-        extra={"rows": found.rows, "cpu_ms": found.cpu_ms, "server_mib": runtime.server_mib},
+        extra={"demand_per_s": DEMAND_PER_S, "latency_at_per_s": latency.rate_per_s, "host": host_platform()},
     )
 
 
-def sample_rows(features: tuple[FeatureReference, ...], seed: int, rows: int = ROWS) -> list[list[float]]:
-    """Distinct rows [rows][features] as the training data had them: every bin of a feature equally often."""
-    draw = random.Random(seed)
-    return [[_value(feature, draw) for feature in features] for _ in range(rows)]
-
-
-def _value(feature: FeatureReference, draw: random.Random) -> float:
-    if feature.kind == "category":
-        return float(draw.randrange(len(feature.categories)) if feature.categories else -1)
-    limits = [feature.minimum, *feature.edges, feature.maximum]
-    place = draw.randrange(len(limits) - 1)
-    return draw.uniform(limits[place], limits[place + 1])
-
-
-def _measured(runtime: str, folder: Path, rows: list[list[float]], measure_s: float) -> Measurement:
-    order: dict[str, Any] = {"runtime": runtime, "folder": str(folder.resolve()), "rows": rows, "measure_s": measure_s}
-    command = [sys.executable, "-m", "edgeloop_components.profile.measure"]
-    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(
-            command, input=json.dumps(order), capture_output=True, text=True, timeout=PATIENCE_S, env=environment
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ProfileError(f"{folder}: expected a measurement within {PATIENCE_S:g} s, got none") from error
-    if done.returncode:
-        raise ProfileError(
-            f"{folder}: the measuring process ended with {done.returncode}: {done.stderr.strip()[-500:]}"
-        )
-    return Measurement(**json.loads(done.stdout))
-
-
-def resources(found: Measurement, budget: Budget, server_mib: float) -> Resources:
-    """Requests and limits for what was measured. Limits keep to the budget, requests do not."""
-    need_mib = found.memory_peak_mib + server_mib
-    request_m = math.ceil(RATE_PER_S * (found.cpu_ms + SERVER_CPU_MS) / STEP_M) * STEP_M
-    limit_mib = _up(need_mib * LIMIT_HEADROOM)
-    memory_request = _up(need_mib * REQUEST_HEADROOM)
-    if budget.memory_mib is not None:
-        limit_mib = max(memory_request, min(limit_mib, math.floor(budget.memory_mib)))
-    limit_m = 1000 if budget.cpu_m is None else math.floor(budget.cpu_m)
-    return Resources(request_m, max(request_m, limit_m), memory_request, limit_mib)
-
-
-def _up(mib: float) -> int:
-    return math.ceil(mib / STEP_MIB) * STEP_MIB
-
-
-def within_budget(target: Target, found: Measurement, wanted: Resources, server_mib: float) -> None:
-    """BudgetError names every part of the budget that is broken."""
-    memory = f"peak {found.memory_peak_mib:.1f} + server {server_mib:g}, with head-room"
-    checks = (
-        ("latency_p99_ms", target.budget.latency_p99_ms, found.latency_p99_ms, "measured"),
-        ("memory_mib", target.budget.memory_mib, wanted.memory_request_mib, memory),
-        ("cpu_m", target.budget.cpu_m, wanted.cpu_request_m, f"for {RATE_PER_S:g} rows a second"),
+def _method(measured: Measured, plan: Plan, where: str, rate: float | None) -> str:
+    """What was done, in a sentence of parts."""
+    quotas = ", ".join(f"{quota}m" if quota else "no quota" for quota in measured.quotas_m)
+    searched = measured.floor_mib is not None
+    parts = (
+        f"{plan.name}: {where}",
+        f"open-loop load, points of {plan.point_s:g} s or more at {quotas}, repeats: {plan.repeats}",
+        "no rate was proved" if rate is None else "rate confirmed" if measured.confirmed else "rate not confirmed",
+        f"latency at {measured.latency.rate_per_s:.0f}/s",
+        "memory floor searched with real starts" if searched else "memory from the peak of one start",
+        "every memory trial from fresh files" if plan.fresh else "libraries may have been in memory: counted in full",
     )
-    broken = [
-        f"{name}: at most {most:g}, needs {got:.4g} ({how})"
-        for name, most, got, how in checks
-        if most is not None and got > most
-    ]
-    if broken:
-        raise BudgetError(f"target {target.name}: the model breaks its budget: " + "; ".join(broken))
+    return "; ".join(parts)
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value == math.inf else value

@@ -14,29 +14,22 @@ import math
 import os
 import struct
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
+from edgeloop_components.native.toolchain import STATIC, ToolchainError, cache_folder, cc, target_of, version
 from edgeloop_components.package.layers import host_platform
 
 __all__ = ["CONNECTIONS", "Load", "LoadError", "arrivals_ns", "generator", "http_request", "offer", "pack_requests"]
 
 SOURCE = Path(__file__).with_name("load.c")
 READY = "EDGELOOP_LOAD"
-TRIPLES = {  # platform: zig's name of it, and the processor
-    "linux/amd64": ("x86_64-linux-musl", "baseline"),
-    "linux/arm64": ("aarch64-linux-musl", "baseline"),
-    "linux/arm/v7": ("arm-linux-musleabihf", "generic+v7a"),
-    "linux/riscv64": ("riscv64-linux-musl", "baseline"),
-}
-FLAGS = ("-std=gnu11", "-O2", "-static", "-s", "-Wall", "-Wextra")
+FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
 CONNECTIONS = 32
 FAILED = 2**64 - 1
-_BUILD_S, _GRACE_S = 300.0, 30.0
+_GRACE_S = 30.0
 
 
 class LoadError(RuntimeError):
@@ -73,41 +66,26 @@ def generator(platform: str = "") -> Path:
     if not platform and os.environ.get(READY):
         return Path(os.environ[READY])
     platform = platform or host_platform()
-    if platform not in TRIPLES:
-        raise LoadError(f"load generator: expected a platform of {', '.join(TRIPLES)}, got {platform}")
-    key = hashlib.sha256(SOURCE.read_bytes() + repr((TRIPLES[platform], FLAGS)).encode()).hexdigest()[:16]
-    program = _cache() / "load" / f"{platform.replace('/', '-')}-{key}"
+    try:
+        return _built(platform)
+    except ToolchainError as error:
+        hint = f"; {error.hint}, or name a ready program in {READY}" if error.hint else ""
+        raise LoadError(f"load generator: {error}{hint}") from error
+
+
+def _built(platform: str) -> Path:
+    source = SOURCE.read_bytes()
+    key = hashlib.sha256(repr((source, target_of(platform), version(), FLAGS)).encode()).hexdigest()[:16]
+    program = cache_folder().parent / "load" / f"{platform.replace('/', '-')}-{key}"
     if not program.exists():
-        _build(platform, program)
+        program.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=program.parent) as made:
+            folder = Path(made)
+            (folder / SOURCE.name).write_bytes(source)
+            words = [*FLAGS, *STATIC, SOURCE.name, "-o", "load"]
+            cc(words, folder=folder, platform=platform, what=f"load generator, {platform}")
+            (folder / "load").replace(program)
     return program
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeloop"
-
-
-def _build(platform: str, program: Path) -> None:
-    if find_spec("ziglang") is None:
-        raise LoadError(
-            "load generator: expected the C compiler of the package ziglang, found none: pip install 'edgeloop[native]', "
-            f"or name a ready program in {READY}"
-        )
-    triple, processor = TRIPLES[platform]
-    program.parent.mkdir(parents=True, exist_ok=True)
-    zig = os.environ.get("EDGELOOP_ZIG_CACHE") or str(_cache() / "zig")
-    with tempfile.TemporaryDirectory(dir=program.parent) as folder:
-        out = Path(folder) / "load"
-        command = [sys.executable, "-m", "ziglang", "cc", "-target", triple, f"-mcpu={processor}", *FLAGS]
-        done = subprocess.run(
-            [*command, "-o", str(out), str(SOURCE), "-lm"],
-            capture_output=True,
-            text=True,
-            timeout=_BUILD_S,
-            env={**os.environ, "ZIG_GLOBAL_CACHE_DIR": zig, "ZIG_LOCAL_CACHE_DIR": zig},
-        )
-        if done.returncode:
-            raise LoadError(f"load generator for {platform}: the compiler ended with {done.returncode}: {done.stderr}")
-        out.replace(program)
 
 
 def offer(
@@ -120,14 +98,16 @@ def offer(
     host: str = "127.0.0.1",
     connections: int = CONNECTIONS,
     timeout_s: float = 1.0,
+    wait_s: float = 0.0,
 ) -> Load:
-    """Sends requests at Poisson times for `seconds`, and waits for what is open. LoadError when nobody answers at all."""
+    """Sends requests at Poisson times for `seconds`, and waits for what is open. LoadError when nobody accepts
+    a connection within `wait_s` and the time limit."""
     with tempfile.TemporaryDirectory(prefix="edgeloop-load-") as folder:
         out = Path(folder) / "latencies"
         words = _words(rate_per_s, seconds, seed, out)
         words += ["--host", host, "--port", str(port), "--requests", str(requests)]
-        words += ["--connections", str(connections), "--timeout-s", repr(timeout_s)]
-        told = json.loads(_run("run", words, seconds + timeout_s + _GRACE_S))
+        words += ["--connections", str(connections), "--timeout-s", repr(timeout_s), "--wait-s", repr(wait_s)]
+        told = json.loads(_run("run", words, seconds + timeout_s + wait_s + _GRACE_S))
         latencies = [math.inf if ns == FAILED else ns / 1e6 for ns in _values(out)]
     errors = {name: times for name, times in told["errors"].items() if times}
     return Load(

@@ -1,0 +1,159 @@
+"""What is measured: the real server of a compiled model, as its image starts it, from a copy that nobody has touched.
+
+The page cache of a file is charged to the group that reads it first, and a library that the profiler itself has open would
+cost the server nothing. So a trial may run from a fresh copy (model, server, the server's Python packages) whose pages were
+written out and dropped. What is mapped from elsewhere (the interpreter, the C library) is counted by `foreign_mib` instead.
+
+Refuses a runtime without a server here and a compiled folder without one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from edgeloop_components.package.layers import host_platform
+from edgeloop_components.runtimes import runtime_for
+from edgeloop_contracts import Reference, Target, loads
+
+if TYPE_CHECKING:
+    from edgeloop_components.native.emit import Emitted
+
+__all__ = ["ProfileError", "Subject", "Words", "drop_pages", "foreign_mib", "subject_of"]
+
+DOCUMENTS = ("reference.json", "golden.json", "version.json")
+_KEPT = ("PATH", "HOME", "TMPDIR", "LANG")
+
+
+class ProfileError(RuntimeError):
+    """The model could not be measured."""
+
+
+class Words(NamedTuple):
+    """A copy's program, and what makes it serve."""
+
+    program: list[str]
+    serve: list[str]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A server to be started many times. `remark` says where it differs from what runs on the node."""
+
+    runtime: str
+    route: str  # of the request that is measured
+    threads: tuple[int, ...]  # what the server can be told; one entry: it has one thread by design
+    copy: Callable[[Path, bool], Words]  # into a folder, with its libraries or without
+    environment: Callable[[Path], dict[str, str]]
+    remark: str = ""
+
+
+def subject_of(compiled: Path, target: Target) -> Subject:
+    """The server of a compiled folder. ProfileError, RuntimeRefused."""
+    runtime = runtime_for(target)
+    missing = [name for name in DOCUMENTS if not (compiled / name).is_file()]
+    if missing:
+        raise ProfileError(f"{compiled}: expected {', '.join(missing)} beside the model, found none")
+    make = {"onnxruntime": _python, "native": _native}.get(runtime.name)
+    if make is None:
+        raise ProfileError(f"target {target.name}: the runtime {runtime.name} has no server that can be measured here")
+    reference = loads(Reference, (compiled / "reference.json").read_bytes())
+    return make(compiled, target, f"/v2/models/{reference.loop}/infer")
+
+
+def _base_environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _KEPT if name in os.environ}
+
+
+def _python(compiled: Path, target: Target, route: str) -> Subject:
+    def copy(folder: Path, whole: bool) -> Words:
+        shutil.copytree(compiled, folder / "model")
+        if whole:
+            _copy_packages(folder / "site")
+        return Words([sys.executable, "-m", "edgeloop_node"], ["server", "--model", str(folder / "model")])
+
+    def environment(folder: Path) -> dict[str, str]:
+        more = {"PYTHONPATH": str(folder / "site")} if (folder / "site").exists() else {}
+        return {**_base_environment(), "ORT_DISABLE_TELEMETRY": "1", "PYTHONDONTWRITEBYTECODE": "1", **more}
+
+    return Subject("onnxruntime", route, (1,), copy, environment, _foreign(target))
+
+
+def _foreign(target: Target) -> str:
+    here = host_platform()
+    return "" if target.platform == here else f"on {here} for {target.platform}"
+
+
+def _copy_packages(site: Path) -> None:
+    """The packages as the image has them: no bytecode, no tests."""
+    from edgeloop_components.package.installed import code_layer, wheels_layer
+    from edgeloop_components.package.layers import SITE
+    from edgeloop_components.runtimes.onnxruntime import CODE, WHEELS
+
+    for layer in (wheels_layer(WHEELS), code_layer(CODE)):
+        for file in layer.files:
+            place = site / file.path.removeprefix(SITE + "/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file.source, place)
+
+
+def _native(compiled: Path, target: Target, route: str) -> Subject:
+    def copy(folder: Path, _whole: bool) -> Words:
+        server = folder / "server"
+        if target.platform == host_platform():
+            shutil.copy(_file(compiled / "server"), server)
+        else:
+            _build_here(compiled, server)
+        return Words([str(server)], ["serve"])
+
+    remark = _foreign(target)
+    how = f"{remark}: the same C code compiled for this machine" if remark else ""
+    return Subject("native", route, (1,), copy, lambda _: {}, how)
+
+
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise ProfileError(f"{path}: expected the compiled server, found none")
+    return path
+
+
+def _build_here(compiled: Path, out: Path) -> None:
+    from edgeloop_components.native.build import build_server
+
+    texts: Any = SimpleNamespace(
+        header=_file(compiled / "model.h").read_text(), source=_file(compiled / "model.c").read_text()
+    )
+    build_server(cast("Emitted", texts), compiled, out, platform=host_platform())
+
+
+def drop_pages(folder: Path) -> None:
+    """Writes the folder's files to the disk and drops them from the page cache, so that the next reader is charged."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)
+
+
+def foreign_mib(maps: str, own: Path) -> float:
+    """From the text of /proc/<pid>/smaps: resident memory of files outside `own`, which another group may have paid for."""
+    total, counts = 0, False
+    for line in maps.splitlines():
+        head = re.match(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ (\d+) +(.*)", line)
+        if head:
+            counts = head[1] != "0" and not head[2].startswith(str(own))
+        elif counts and line.startswith("Rss:"):
+            total += int(line.split()[1])
+        elif counts and line.startswith("Anonymous:"):
+            total -= int(line.split()[1])  # written pages are the process's own
+    return total / 1024

@@ -1,0 +1,274 @@
+"""Searches and decisions, over a made-up server and made-up figures."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeloop_components.profile.decide import (
+    LEAST_LIMIT_MIB,
+    STEP_MIB,
+    BudgetError,
+    Found,
+    RateAt,
+    chosen,
+    resources,
+    within_budget,
+)
+from edgeloop_components.profile.load import Load
+from edgeloop_components.profile.plan import FULL, PLANS, QUICK, quotas_within
+from edgeloop_components.profile.search import (
+    Attempt,
+    Bracket,
+    Judged,
+    highest_rate,
+    judge,
+    memory_floor,
+    point_seconds,
+    shuffled,
+)
+from edgeloop_components.profile.session import rate_of
+from edgeloop_contracts import Target
+from edgeloop_contracts.loop import Budget, NodeSelector
+
+MIB = st.floats(0.1, 4000)
+RATE = RateAt(500, 1, 900.0, 800.0, 1000.0)
+FOUND = Found(peak_mib=70.0, floor_mib=60.0, cpu_us=200.0, rates=(RATE,), p99_ms=4.0, p99_low_ms=3.0)
+
+
+def load_of(latencies: list[float], *, late_ms: float = 0.0, rate: float = 100.0) -> Load:
+    return Load(rate, 1.0, 1, latencies, {}, late_ms, 0.0, 1.0)
+
+
+def queue(capacity_per_s: float, seconds: float = 5.0, seed: int = 1) -> Callable[[float], Judged]:
+    """A server with one thread and a fixed time a request, under Poisson arrivals: what a real trial measures."""
+    draw = random.Random(seed)
+
+    def trial(rate_per_s: float) -> Judged:
+        at, free, latencies = 0.0, 0.0, []
+        while (at := at + draw.expovariate(rate_per_s)) < seconds:
+            free = max(free, at) + 1 / capacity_per_s
+            latencies.append((free - at) * 1000)
+        return judge(load_of(latencies, rate=rate_per_s), 100.0)
+
+    return trial
+
+
+@pytest.mark.parametrize("misjudged", [0.3, 1.0, 2.5])
+def test_the_rate_of_a_queue_is_found(misjudged: float) -> None:
+    """A server of 2,000 a second: its rate is found near the capacity, whatever was thought of it before."""
+    found = highest_rate(queue(2000.0), misjudged * 2000, steps=8)
+    assert found.low_per_s is not None
+    assert 1500 < found.low_per_s < 2100
+    assert all(point.ok for point in found.points if point.rate_per_s == found.low_per_s)
+    assert found.high_per_s is None or found.low_per_s < found.high_per_s < 3000
+
+
+@given(st.floats(50, 20000), st.floats(0.2, 4.0), st.integers(4, 9))
+def test_the_bracket_holds_the_truth(truth: float, misjudged: float, steps: int) -> None:
+    """A server that holds up to a rate and no further: proved rates are below it, refused ones above."""
+
+    def trial(rate: float) -> Judged:
+        return judge(load_of([1.0 if rate <= truth else 200.0] * 1000, rate=rate), 100.0)
+
+    found = highest_rate(trial, misjudged * truth, steps)
+    assert len(found.points) == steps
+    assert found.low_per_s is None or found.low_per_s <= truth
+    assert found.high_per_s is None or found.high_per_s > truth
+    assert found.low_per_s is not None or found.high_per_s is not None
+
+
+def test_too_few_queries_send_the_search_upward() -> None:
+    """At 50 a second nothing can be proved in a second, at 2,000 it can: an open point is no refusal."""
+    found = highest_rate(queue(4000.0, seconds=1.0), 160.0, steps=8)
+    assert found.points[0].open
+    assert not found.points[0].ok
+    assert found.low_per_s is not None
+    assert found.low_per_s > 459
+
+
+def test_a_point_is_judged_by_the_rule() -> None:
+    """459 good queries prove the 99th percentile, 458 do not; failed queries are misses; a late generator spoils it."""
+    assert judge(load_of([1.0] * 459), 100).ok
+    few = judge(load_of([1.0] * 458), 100)
+    assert (few.ok, few.open, few.why) == (False, True, "0 of 458 queries over 100 ms: 459 queries would prove it")
+    failed = judge(load_of([1.0] * 459 + [math.inf]), 100)
+    assert (failed.ok, failed.open) == (False, True)
+    assert "1 of 460 queries over 100 ms: 662 queries" in failed.why
+    bad = judge(load_of([1.0] * 459 + [200.0] * 41), 100)
+    assert (bad.ok, bad.open, bad.p99_ms) == (False, False, 200.0)
+    late = judge(load_of([1.0] * 5000, late_ms=30.0), 100)
+    assert (late.ok, late.spoiled, late.why) == (False, True, "the generator itself was 30.0 ms late")
+    assert not judge(load_of([]), 100).ok
+
+
+def test_points_are_long_enough_to_prove() -> None:
+    """At least the plan's time, longer for slow rates, and never longer than allowed."""
+    assert point_seconds(10_000, 5.0, 20.0) == 5.0
+    assert point_seconds(50, 5.0, 20.0) * 50 > 459
+    assert point_seconds(1, 5.0, 20.0) == 20.0
+
+
+@given(st.floats(0.2, 2000), st.floats(1.0, 3.0))
+def test_the_memory_floor_is_found(truth: float, above: float) -> None:
+    """The answer serves, and what lies a twentieth below it does not, or was not worth trying."""
+    tried: list[float] = []
+
+    def start(limit_mib: float) -> Attempt:
+        tried.append(limit_mib)
+        return Attempt(limit_mib, limit_mib >= truth)
+
+    floor, attempts = memory_floor(start, 0.125, truth * above)
+    assert floor is not None
+    assert truth <= floor <= truth * 1.05 + 1e-9
+    assert [attempt.limit_mib for attempt in attempts] == tried
+    assert len(tried) < 14
+
+
+def test_a_peak_that_does_not_hold_is_doubled_and_given_up_at_last() -> None:
+    """A cold start may need more than a warm one showed; a server that never starts has no floor."""
+    assert memory_floor(lambda mib: Attempt(mib, mib >= 50), 1.0, 20.0)[0] == pytest.approx(50, rel=0.05)
+    floor, tried = memory_floor(lambda mib: Attempt(mib, False, "no"), 1.0, 20.0)
+    assert floor is None
+    assert [attempt.limit_mib for attempt in tried] == [20, 40, 80, 160, 320]
+
+
+def test_repeats_come_in_an_order_that_the_seed_fixes() -> None:
+    """Every quota as often as asked, mixed, and the same again for the same seed."""
+    order = list(shuffled((100, 500), 3, 7))
+    assert sorted(order) == [(q, r) for q in (100, 500) for r in range(3)]
+    assert order == list(shuffled((100, 500), 3, 7))
+    assert any(list(shuffled((100, 500), 3, seed)) != order for seed in range(5))
+
+
+def test_repeats_become_a_median_and_an_interval() -> None:
+    """Median, least, and highest refused; a repeat without a rate widens the interval to 0; none at all is None."""
+    brackets = [Bracket(low, high, ()) for low, high in ((300.0, 400.0), (100.0, 150.0), (200.0, None))]
+    assert rate_of(500, brackets) == RateAt(500, 1, 200.0, 100.0, 400.0)
+    assert rate_of(500, [*brackets[:2], Bracket(None, 90.0, ())]) == RateAt(500, 1, 100.0, 0.0, 400.0)
+    assert rate_of(500, [Bracket(None, 90.0, ())]) == RateAt(500, 1, None, None, 90.0)
+
+
+def test_the_least_quota_that_sustains_the_demand_is_chosen() -> None:
+    """By the lower end of its interval; without one the highest rate; nothing above the budget."""
+    rates = (
+        RateAt(100, 1, 60.0, 40.0, 70.0),
+        RateAt(250, 1, 150.0, 120.0, 170.0),
+        RateAt(1000, 1, 900.0, 800.0, None),
+    )
+    assert chosen(rates, Budget(), 50.0) == rates[1]
+    assert chosen(rates, Budget(cpu_m=100), 50.0) == rates[0]
+    assert chosen(rates, Budget(), 5000.0) == rates[2]
+    assert chosen((RateAt(100, 1, None, None, 5.0), rates[0]), Budget(), 50.0) == rates[0]
+    assert chosen((), Budget()) is None
+    assert chosen(rates, Budget(cpu_m=50)) is None
+
+
+@given(
+    MIB,
+    st.none() | MIB,
+    st.floats(1, 50_000),
+    st.lists(st.tuples(st.integers(1, 4000), st.none() | st.floats(1, 1e5)), max_size=4),
+    st.none() | st.floats(1, 5000),
+    st.none() | st.floats(1, 4000),
+)
+def test_resources_cover_the_need_and_fit_together(
+    peak: float,
+    floor: float | None,
+    cpu_us: float,
+    rates: list[tuple[int, float | None]],
+    memory: float | None,
+    cpu: float | None,
+) -> None:
+    """Never below the floor (or the peak, where none was searched), and no request above its limit."""
+    found = replace(
+        FOUND,
+        peak_mib=peak,
+        floor_mib=floor,
+        cpu_us=cpu_us,
+        rates=tuple(RateAt(quota, 1, rate, rate, None) for quota, rate in rates),
+    )
+    wanted = resources(found, Budget(memory_mib=memory, cpu_m=cpu))
+    need = peak if floor is None else floor
+    assert need <= wanted.memory_request_mib <= wanted.memory_limit_mib
+    assert wanted.memory_request_mib % STEP_MIB == 0
+    assert 50 * cpu_us / 1000 <= wanted.cpu_request_m + 1e-6
+    assert 0 < wanted.cpu_request_m <= wanted.cpu_limit_m
+    assert memory is not None or wanted.memory_limit_mib >= LEAST_LIMIT_MIB
+
+
+@given(MIB, st.floats(1.0, 3.0), st.floats(1, 20_000), st.floats(1.0, 3.0))
+def test_more_need_never_asks_for_less(floor: float, more: float, cpu_us: float, dearer: float) -> None:
+    """Monotone: memory in the floor, CPU in the time a request."""
+    small = resources(replace(FOUND, floor_mib=floor, cpu_us=cpu_us), Budget())
+    large = resources(replace(FOUND, floor_mib=floor * more, cpu_us=cpu_us * dearer), Budget())
+    assert small.memory_request_mib <= large.memory_request_mib
+    assert small.memory_limit_mib <= large.memory_limit_mib
+    assert small.cpu_request_m <= large.cpu_request_m
+
+
+@given(st.none() | st.floats(1, 500), st.none() | st.floats(1, 100), st.none() | st.floats(1, 4000))
+def test_what_passes_is_within_the_budget_and_what_does_not_says_so(
+    memory: float | None, latency: float | None, cpu: float | None
+) -> None:
+    """Either every request keeps the budget, or BudgetError names each part that is broken, with the numbers."""
+    budget = Budget(memory_mib=memory, latency_p99_ms=latency, cpu_m=cpu)
+    target = Target(name="t", nodes=NodeSelector(group="g"), budget=budget)
+    wanted = resources(FOUND, budget)
+    parts = (
+        ("memory_mib", memory, wanted.memory_request_mib),
+        ("latency_p99_ms", latency, FOUND.p99_low_ms or 0.0),
+        ("cpu_m", cpu, wanted.cpu_request_m),
+    )
+    broken = [(name, most) for name, most, got in parts if most is not None and got > most]
+    if not broken:
+        within_budget(target, FOUND, wanted)
+        return
+    with pytest.raises(BudgetError) as error:
+        within_budget(target, FOUND, wanted)
+    for name, most in broken:
+        assert f"{name}: at most {most:g}, needs" in str(error.value)
+    assert str(error.value).count("at most") == len(broken)
+
+
+def test_limits_keep_to_the_budget_where_the_model_does() -> None:
+    """Head-room is cut at the budget, not the request; small servers get what a container engine needs for itself."""
+    assert resources(FOUND, Budget()).memory_limit_mib == 92
+    cut = resources(FOUND, Budget(memory_mib=80.5))
+    assert (cut.memory_request_mib, cut.memory_limit_mib) == (68, 80)
+    tiny = resources(replace(FOUND, floor_mib=0.6), Budget())
+    assert (tiny.memory_request_mib, tiny.memory_limit_mib) == (4, LEAST_LIMIT_MIB)
+
+
+@pytest.mark.parametrize(("name", "most"), [("latency_p99_ms", 3.0), ("memory_mib", 68), ("cpu_m", 10)])
+def test_a_budget_may_be_used_up_but_not_exceeded(name: str, most: float) -> None:
+    """Exactly the budget passes; a little less is refused by its name."""
+    for allowed, passes in ((most, True), (most * 0.99, False)):
+        budget = Budget(**{name: allowed})
+        target = Target(name="t", nodes=NodeSelector(group="g"), budget=budget)
+        if passes:
+            within_budget(target, FOUND, resources(FOUND, budget))
+        else:
+            with pytest.raises(BudgetError, match=f"{name}: at most"):
+                within_budget(target, FOUND, resources(FOUND, budget))
+
+
+def test_quotas_end_at_the_budget() -> None:
+    """A budget between two quotas is measured itself; one below all of them alone."""
+    assert quotas_within((100, 250, 500, 1000), None) == (100, 250, 500, 1000)
+    assert quotas_within((100, 250, 500, 1000), 400) == (100, 250, 400)
+    assert quotas_within((100, 250, 500, 1000), 50) == (50,)
+    assert quotas_within((1000,), 2000) == (1000,)
+
+
+def test_the_plans_keep_the_rules() -> None:
+    """Full: 50 quota periods a point, three repeats, a confirmation, files from disk. Quick says that it is quick."""
+    assert FULL.point_s >= 50 * 0.1
+    assert (FULL.repeats, FULL.fresh, FULL.floor, FULL.confirm_s > 0) == (3, True, True, True)
+    assert set(PLANS) == {"quick", "full"} == {QUICK.name, FULL.name}
