@@ -15,7 +15,7 @@ import ssl
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -66,6 +66,7 @@ class TestRegistry:
         self.auth = ""  # basic, bearer
         self.password, self.identity = "secret", "identity"
         self.faults: list[Fault | None] = []
+        self.rule: Callable[[str], Fault | None] = lambda _: None  # by "METHOD path", after the faults
         self.requests: list[str] = []
         self.authorized: list[tuple[str, str]] = []  # path, Authorization
         self.sent_bytes = 0  # of bodies of answers
@@ -101,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
                 state.requests.append(f"{self.command} {self.path}")
                 state.authorized.append((self.path, self.headers.get("Authorization", "")))
                 if not self.path.startswith("/token"):
-                    self.fault = (state.faults.pop(0) if state.faults else None) or Fault()
+                    self.fault = (state.faults.pop(0) if state.faults else state.rule(state.requests[-1])) or Fault()
             self._work()
         except (_CutError, OSError):
             self.close_connection = True

@@ -209,7 +209,8 @@ class Transport:
 
     def _fetch(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
         """For tokens: no redirects, so that a password goes nowhere else."""
-        answer = self._once(method, url, headers, (lambda: [body]) if body is not None else None)
+        sized = {**headers, "Content-Length": str(len(body))} if body is not None else headers
+        answer = self._once(method, url, sized, (lambda: [body]) if body is not None else None)
         try:
             if answer.status != 200:
                 raise answer.failure(f"{method} {_shown(url)} for a token")

@@ -72,23 +72,14 @@ def test_chunk_goes_on_where_it_was_cut(
     document = oci.document(tmp_path / "l", oci.images(tmp_path / "l")["m:1"])
     model = oci.manifest(tmp_path / "l", document["manifests"][0]["digest"])["layers"][-1]
 
-    class Cutting(list[Fault | None]):
-        """Cuts the third PATCH."""
+    patches: list[str] = []
 
-        patches = 0
+    def cut_third(request: str) -> Fault | None:
+        patches.extend([request] if request.startswith("PATCH") else [])
+        return Fault(cut="request", at=4_000) if len(patches) == 3 and request.startswith("PATCH") else None
 
-        def __bool__(self) -> bool:
-            return True
-
-        def pop(self, _: int = -1) -> Fault | None:  # type: ignore[override]
-            if not registry.requests[-1].startswith("PATCH"):
-                return None
-            self.patches += 1
-            return Fault(cut="request", at=4_000) if self.patches == 3 else None
-
-    registry.faults = Cutting()
+    registry.rule = cut_third
     push(f"oci:{tmp_path / 'l'}", f"{host}/m:1", settings=replace(settings, chunk_bytes=30_000))
-    registry.faults = []
     assert registry.blobs["m", model["digest"]] == blob_path(tmp_path / "l", model["digest"]).read_bytes()
     assert len([line for line in registry.requests if line.startswith("GET /v2/m/blobs/uploads/")]) == 1
     assert len([line for line in registry.requests if line.startswith("POST")]) == 3  # config, server, model: once each
