@@ -95,7 +95,7 @@ def answer(connection):
 
 
 ready = run / (str(os.getpid()) + ".ready")
-ready.write_text("\\n".join(sys.path) + "\\n" + option("model"))
+ready.write_text("\\n".join(sys.path) + "\\n" + os.environ["TINY_MODEL"])
 listener.settimeout(0.02)
 while True:
     try:
@@ -120,12 +120,14 @@ def tiny_image(tmp_path: Path) -> Callable[..., str]:
         for name, text in (
             ("code/tiny.py", TINY.format(version=version, load_s=load_s, crash=crash)),
             ("model/m", version),
+            ("entry/server", "#!/usr/bin/python3\nimport tiny\n"),
         ):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_text(text)
-        layers = [files_layer(source / "code", "usr/lib/python3/dist-packages"), files_layer(source / "model", "model")]
-        entry = {"Entrypoint": ["/usr/bin/python3", "-m", "tiny", "serve", "--model", "/model"]}
-        return layout.write_image(tmp_path / "images", layers, platform="linux/amd64", config=entry)
+        places = {"code": "usr/lib/python3/dist-packages", "entry": "edgeloop", "model": "model"}
+        layers = [files_layer(source / folder, place) for folder, place in places.items()]
+        config = {"Entrypoint": ["/edgeloop/server"], "Env": ["TINY_MODEL=/model"]}
+        return layout.write_image(tmp_path / "images", layers, platform="linux/amd64", config=config)
 
     return make
 
@@ -216,7 +218,7 @@ class TinyCluster:
         self.client = FolderCluster(folder)
 
     def objects(self, digest: str) -> list[dict[str, Any]]:
-        """What is rendered, with the tiny server's own probe, a short deadline, and without rules and agent."""
+        """What is rendered, with a short deadline, and without rules and agent."""
         from edgeloop_contracts import Loop, Package, from_json
         from edgeloop_fleet.clusters.folder import read_nodes
         from edgeloop_fleet.render import Settings, render_loop
@@ -238,9 +240,6 @@ class TinyCluster:
         kept = [item for item in found if item["kind"] in ("NodeGroup", "ImagePrePullJob", "EdgeApplication")]
         deployment = kept[-1]["spec"]["workloadTemplate"]["manifests"][0]["spec"]
         deployment["progressDeadlineSeconds"] = 2
-        for probe in ("startupProbe", "readinessProbe"):
-            words = deployment["template"]["spec"]["containers"][0][probe]["exec"]["command"]
-            words[words.index("edgeloop_node")] = "tiny"
         return kept
 
     def apply(self, digest: str) -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from edgeloop_components.package import core, layers, layout
-from edgeloop_components.package.layers import Layer, PackageError
+from edgeloop_components.package import core, installed, layers, layout
+from edgeloop_components.package.entry import server_script
+from edgeloop_components.package.layers import File, Layer, PackageError
+from edgeloop_components.runtimes import RUNTIMES
 from edgeloop_contracts import Loop, ModelVersion, Package, Target, digest_of, from_json, loads
 
 OTHER = {"linux/amd64": "linux/arm64", "linux/arm64": "linux/amd64"}[layers.host_platform()]
@@ -98,8 +100,9 @@ def test_package_says_what_is_in_the_image(packed: Package, version: ModelVersio
     assert document["created"] == "2023-11-14T22:13:20Z"
     config = document["config"]
     assert config["User"] == "65532:65532"
-    assert config["Entrypoint"] == ["/usr/bin/python3", "-m", "edgeloop_node", "server", "--model", "/model"]
+    assert config["Entrypoint"] == ["/edgeloop/server"]
     assert set(config["Env"]) == {
+        "EDGELOOP_MODEL=/models/turbine/3",
         "ORT_DISABLE_TELEMETRY=1",
         "PYTHONDONTWRITEBYTECODE=1",
         "PYTHONPATH=/usr/lib/python3/dist-packages",
@@ -121,7 +124,7 @@ def test_same_input_same_digest(
 
 def test_layers_are_the_same_bytes_in_another_layout(images: Path, packed: Package, tmp_path: Path) -> None:
     """The code and agent layers, made anew elsewhere, have the digests that they have here."""
-    code = layers.code_layer(["edgeloop_contracts", "edgeloop_node"])
+    code = installed.code_layer(["edgeloop_contracts", "edgeloop_node"], further=[server_script()])
     here = layout.write_layer(images, code)
     assert layout.write_layer(tmp_path / "new", code) == here
     assert here.digest in {part["digest"] for part in layout.manifest(images, packed.digest)["layers"]}
@@ -132,7 +135,7 @@ def test_layers_are_the_same_bytes_in_another_layout(images: Path, packed: Packa
 def test_wheels_layer_is_the_same_bytes_made_twice(images: Path, packed: Package, tmp_path: Path) -> None:
     """The layer of 130 MB of wheels, compressed a second time from the files, has the same digest."""
     first = layout.manifest(images, packed.digest)["layers"][0]["digest"]
-    wheels = layers.wheels_layer(["uvloop", "httptools", "uvicorn", "numpy", "onnxruntime"])
+    wheels = installed.wheels_layer(["uvloop", "httptools", "uvicorn", "numpy", "onnxruntime"])
     assert layout.write_layer(tmp_path / "new", wheels).digest == first
 
 
@@ -155,7 +158,7 @@ def test_only_the_model_is_shipped_when_only_the_model_changes(
 RUN = """
 import json, sys
 import numpy, onnxruntime, uvicorn, uvloop, httptools, h11, click, edgeloop_contracts, edgeloop_node
-session = onnxruntime.InferenceSession(sys.argv[1] + "/model/model.onnx", providers=["CPUExecutionProvider"])
+session = onnxruntime.InferenceSession(sys.argv[1] + "/models/turbine/3/model.onnx", providers=["CPUExecutionProvider"])
 label, probabilities = session.run(["label", "probabilities"], {"X": numpy.array([[1, 2]], numpy.float32)})
 modules = [m.__file__ for m in (numpy, onnxruntime, uvicorn, uvloop, httptools, h11, click, edgeloop_contracts, edgeloop_node)]
 print(json.dumps({"label": label.tolist(), "sum": float(probabilities.sum()), "modules": modules}))
@@ -175,7 +178,7 @@ def test_image_runs_without_this_environment(packed: Package, images: Path, tmp_
     assert answer["label"] == [1]
     assert answer["sum"] == pytest.approx(1)
     assert all(module.startswith(str(root)) for module in answer["modules"])
-    assert loads(ModelVersion, (root / "model/version.json").read_bytes()).number == 3
+    assert loads(ModelVersion, (root / "models/turbine/3/version.json").read_bytes()).number == 3
     assert not list(root.rglob("*.pyc"))
 
 
@@ -211,10 +214,17 @@ def test_budget_is_kept(loop: Loop, version: ModelVersion, images: Path, tmp_pat
     assert core.package(loop, version, wide, tmp_path / "c", images).size_bytes < 500 << 20
 
 
-def test_foreign_platform_is_refused(loop: Loop, version: ModelVersion, images: Path, tmp_path: Path) -> None:
-    """Wheels of this machine are not packed for another one: the error names both platforms."""
+def test_machine_code_of_another_platform_is_refused(
+    loop: Loop, version: ModelVersion, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layer of this machine is not packed for another one: the error names both platforms, and nothing is listed."""
     foreign: Target = replace(loop.targets[0], name="foreign", platform=OTHER)
-    with pytest.raises(PackageError, match=f"for {OTHER}, found {layers.host_platform()}"):
+    here = Layer(
+        "server", (File("edgeloop/server", b"", digest_of("").removeprefix("sha256:"), 0),), platform="linux/riscv64"
+    )
+    runtime = replace(RUNTIMES["onnxruntime"], layers=lambda folder, build: [here])
+    monkeypatch.setitem(RUNTIMES, "onnxruntime", runtime)
+    with pytest.raises(PackageError, match=f"for {OTHER}, found linux/riscv64"):
         core.package(loop, version, foreign, compiled(tmp_path / "c"), images)
     assert not [name for name in layout.images(images) if "foreign" in name]
 
@@ -232,9 +242,9 @@ def test_incomplete_model_folder_is_refused(loop: Loop, version: ModelVersion, i
 def test_missing_distribution_is_named() -> None:
     """A wheel or package that is not installed is an error that says so."""
     with pytest.raises(PackageError, match="distribution no-such-wheel: not installed"):
-        layers.wheels_layer(["no-such-wheel"])
+        installed.wheels_layer(["no-such-wheel"])
     with pytest.raises(PackageError, match="package no_such_package: not installed"):
-        layers.code_layer(["no_such_package"])
+        installed.code_layer(["no_such_package"])
 
 
 def paths(layer: Layer) -> set[str]:
@@ -243,11 +253,11 @@ def paths(layer: Layer) -> set[str]:
 
 def test_wheels_layer_holds_what_is_needed_and_no_more() -> None:
     """Dependencies come along, extras do not; no tests, bytecode, stubs or scripts, nothing that names this machine."""
-    wheels = layers.wheels_layer(["uvicorn"])
-    assert [d.metadata["Name"] for d in layers.closure(["uvicorn"])] == ["click", "h11", "uvicorn"]
+    wheels = installed.wheels_layer(["uvicorn"])
+    assert [d.metadata["Name"] for d in installed.closure(["uvicorn"])] == ["click", "h11", "uvicorn"]
     assert {path.split("/")[0] for path in paths(wheels)} >= {"uvicorn", "click", "h11"}
     assert wheels.platform == ""
-    native = layers.wheels_layer(["numpy"])
+    native = installed.wheels_layer(["numpy"])
     assert native.platform == layers.host_platform()
     for path in paths(wheels) | paths(native):
         assert not path.endswith((".pyc", ".pyi", "RECORD", "INSTALLER", "direct_url.json"))

@@ -1,13 +1,15 @@
 """Unpacks layer archives that came from outside into a folder, trusting nothing that they say.
 
-Only plain files and folders below the given folder are made. Refused, with the member's name: absolute paths, `..`,
-links (no image made here has one, and a link could lead out), devices, whiteouts, and more bytes than a limit.
+Only plain files, folders and links below the given folder are made, and nothing is written through a link. A symbolic link
+of an image is meant for the image's own root, so an absolute one is made relative to it; one that climbs is refused.
+Refused, with the member's name: absolute paths, `..`, devices, whiteouts, and more bytes than a limit.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
@@ -15,7 +17,7 @@ from typing import IO, cast
 
 from edgeloop_components.package.blobs import CHUNK_BYTES, LayoutError
 
-__all__ = ["MOST_BYTES", "extract"]
+__all__ = ["MOST_BYTES", "extract", "extract_members", "inner_link"]
 
 MOST_BYTES = 8 << 30  # of one unpacked layer
 
@@ -49,7 +51,7 @@ def extract(blob: Path, folder: Path, *, compressed: bool, digest: str, diff_id:
         inner = gzip.GzipFile(fileobj=cast("IO[bytes]", stored)) if compressed else stored
         plain = _Hashing(cast("IO[bytes]", inner))
         try:
-            _members(plain, folder)
+            extract_members(cast("IO[bytes]", plain), folder)
             found = {"the plain layer": (diff_id, plain.digest()), "the blob": (digest, stored.digest())}
         except (tarfile.TarError, EOFError, gzip.BadGzipFile, OSError) as error:
             raise LayoutError(f"{blob}: expected a whole tar archive{' (gzip)' * compressed}: {error}") from error
@@ -58,21 +60,75 @@ def extract(blob: Path, folder: Path, *, compressed: bool, digest: str, diff_id:
             raise LayoutError(f"{blob}: damaged: expected {expected} of {what}, found {got}; pull the image again")
 
 
-def _members(plain: _Hashing, folder: Path) -> None:
+def extract_members(plain: IO[bytes], folder: Path) -> None:
+    """Unpacks a plain tar stream into a folder that nothing else writes to. LayoutError for what is not safe."""
     left_bytes = MOST_BYTES
-    with tarfile.open(fileobj=cast("IO[bytes]", plain), mode="r|") as archive:
+    with tarfile.open(fileobj=plain, mode="r|") as archive:
         for member in archive:
             left_bytes -= member.size
-            target = folder / _safe(member, left_bytes)
+            path = _safe(member, left_bytes)
+            target = _place(folder, path)
             if member.isdir():
-                target.mkdir(parents=True, exist_ok=True)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            source = archive.extractfile(member)
-            assert source is not None  # _safe lets plain files through only
-            with target.open("wb") as out:
-                shutil.copyfileobj(source, out, CHUNK_BYTES)
-            target.chmod(0o555 if member.mode & 0o100 else 0o444)
+                target.mkdir(exist_ok=True)
+            elif member.issym():
+                _replace(target)
+                target.symlink_to(inner_link(path, member.linkname))
+            elif member.islnk():
+                _replace(target)
+                os.link(_linked(folder, member), target)
+            else:
+                _write(archive, member, target)
+
+
+def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    source = archive.extractfile(member)
+    assert source is not None  # a plain file
+    _replace(target)
+    with target.open("xb") as out:
+        shutil.copyfileobj(source, out, CHUNK_BYTES)
+    target.chmod(0o555 if member.mode & 0o100 else 0o444)
+
+
+def inner_link(path: PurePosixPath, target: str) -> str:
+    """A link's target as a relative path that stays in the image's root wherever that lies. LayoutError when it climbs.
+
+    `..` only at the front and no more often than the link is deep: behind a name it could climb from where another link leads.
+    """
+    wanted = PurePosixPath(target)
+    parts = [*[".."] * (len(path.parts) - 1), *wanted.parts[1:]] if wanted.is_absolute() else list(wanted.parts)
+    climbs = next((i for i, part in enumerate(parts) if part != ".."), len(parts))
+    if not target or "\0" in target or ".." in parts[climbs:] or climbs > len(path.parts) - 1:
+        raise LayoutError(f"layer member {str(path)!r}: expected a link inside, found one to {target!r}")
+    return "/".join(parts) or "."
+
+
+def _linked(folder: Path, member: tarfile.TarInfo) -> Path:
+    """The earlier plain file that a hard link names."""
+    path = PurePosixPath(member.linkname)
+    target = folder / path
+    inside = not path.is_absolute() and ".." not in path.parts
+    if not inside or _through_link(folder, path.parent) or target.is_symlink() or not target.is_file():
+        raise LayoutError(f"layer member {member.name!r}: expected a hard link to a file of the layer, found {path}")
+    return target
+
+
+def _through_link(folder: Path, path: PurePosixPath) -> bool:
+    return any((folder / parent).is_symlink() for parent in (path, *path.parents))
+
+
+def _place(folder: Path, path: PurePosixPath) -> Path:
+    """Where a member goes; its parents are made."""
+    if _through_link(folder, path.parent):
+        raise LayoutError(f"layer member {str(path)!r}: expected a path through folders, found one through a link")
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _replace(target: Path) -> None:
+    """Of two members of one name the later one counts; a folder is not replaced by something else."""
+    if target.is_symlink() or not target.is_dir():
+        target.unlink(missing_ok=True)
 
 
 def _safe(member: tarfile.TarInfo, left_bytes: int) -> PurePosixPath:
@@ -82,11 +138,11 @@ def _safe(member: tarfile.TarInfo, left_bytes: int) -> PurePosixPath:
         "an absolute path": path.is_absolute(),
         "a path with '..'": ".." in path.parts,
         "a path with a NUL or backslash": "\0" in member.name or "\\" in member.name,
-        "a link or a special file": not (member.isreg() or member.isdir()),
+        "a special file": not (member.isreg() or member.isdir() or member.issym() or member.islnk()),
         "a whiteout": path.name.startswith(".wh."),
         f"more than {MOST_BYTES} bytes": left_bytes < 0,
     }
     for problem, found in problems.items():
         if found:
-            raise LayoutError(f"layer member {member.name!r}: expected a plain file or folder inside, found {problem}")
+            raise LayoutError(f"layer member {member.name!r}: expected a file, folder or link inside, found {problem}")
     return path

@@ -1,43 +1,51 @@
 """Packs one version for one target as an OCI image, and the node agent as another.
 
-An image is the layers that the target's runtime contributes (runtimes/), the model's own layer last, so that a node
-that has the runtime fetches only the model. The same input gives the same digest. An onnxruntime image holds wheels and
-code but no Python: the base layer comes with a release's image build; the stand-in uses the machine's Python.
+An image is what the target's base holds, if it has one, then the layers that the target's runtime contributes (runtimes/),
+the model's own layer last, so that a node that has the runtime fetches only the model. Its entry point is
+/edgeloop/server, whatever the runtime. The same input gives the same digest. Bills of materials refer to the image.
 
-Refuses: layers made for another platform than the target's, and an image over the target's budget.
+A Python image without a base (package/base.py) holds wheels and code but no Python: its label and its needs say so, and
+the stand-in for KubeEdge lends it the machine's. Refuses: layers made for another platform than the target's, and an image
+over the target's budget.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from edgeloop_components.package import layout as oci
-from edgeloop_components.package.layers import (
-    SITE,
-    Layer,
-    PackageError,
-    code_layer,
-    host_platform,
-    wheels_layer,
-)
-from edgeloop_components.runtimes import runtime_for
-from edgeloop_contracts import Loop, ModelVersion, Package, ParityResult, ResourceProfile, Target, dumps
+from edgeloop_components.package.base import Base, base_for, setting
+from edgeloop_components.package.installed import code_layer, wheels_layer
+from edgeloop_components.package.layers import PYTHON, SITE, Build, Layer, PackageError, Part, host_platform
+from edgeloop_components.package.sbom import attach
+from edgeloop_components.runtimes import Runtime, runtime_for
+from edgeloop_contracts import Loop, ModelVersion, Needs, Package, ParityResult, ResourceProfile, Target, dumps
 
-__all__ = ["AGENT_ENTRYPOINT", "Image", "PackageError", "agent_image", "package"]
+__all__ = [
+    "AGENT_ENTRYPOINT",
+    "ENTRYPOINT",
+    "Image",
+    "PackageError",
+    "agent_image",
+    "model_folder",
+    "model_place",
+    "package",
+]
 
 USER = "65532:65532"  # "nonroot" of the distroless images; no such user need exist on the node
-ENVIRONMENT = {
-    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime's Linux wheel reports to its maker otherwise
+ENTRYPOINT = ("/edgeloop/server",)
+PYTHON_ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",  # the root file system is read-only
     "PYTHONPATH": f"/{SITE}",
 }
-AGENT_ENTRYPOINT = ("/usr/bin/python3", "-m", "edgeloop_node", "agent")
+AGENT_ENTRYPOINT = (PYTHON, "-m", "edgeloop_node", "agent")
 _MIB = 1 << 20
 
 
@@ -61,29 +69,43 @@ def package(
     parity: ParityResult | None = None,
     profile: ResourceProfile | None = None,
     repository: str = "",
+    base: str | None = None,
+    sign: Callable[[Path], object] | None = None,
 ) -> Package:
     """Writes the image of `version` for `target` into `layout` and gives the package that names it by digest.
 
     `compiled_dir` holds what the compile step left (model, reference.json, golden.json); version.json is written beside
-    them here. `repository` is the image's name without tag, default `edgeloop/<loop>/<target>`. PackageError when a
-    layer does not fit the target's platform or the image does not fit its budget; the layout then lists no such image.
+    them here. `repository` is the image's name without tag, default `edgeloop/<loop>/<target>`. `base` is what a Python
+    image stands on (package/base.py); None: what the target or EDGELOOP_BASE says. `sign` may add files to the model's
+    folder before it is packed. PackageError when a layer does not fit the target's platform or the image does not fit its
+    budget; the layout then lists no such image.
     """
     name = repository or f"edgeloop/{loop.name}/{target.name}"
     runtime = runtime_for(target)
-    with tempfile.TemporaryDirectory() as temporary:
-        layers = runtime.layers(_model_folder(version, compiled_dir, Path(temporary, "model")))
+    under = base_for(setting(target) if base is None else base, target.platform, layout) if runtime.python else None
+    created = _time(version.created_s)
+    labels = {**_labels(loop, version, target, created), **_base_labels(runtime, under)}
+    with model_folder(version, compiled_dir) as folder:
+        if sign:
+            sign(folder)
+        build = Build(
+            target.platform, model_place(version), locked=bool(under), python=under.python if under else PYTHON
+        )
+        layers = runtime.layers(folder, build)
         _check_platform(layers, target)
         digest = oci.write_image(
             layout,
             layers,
             platform=target.platform,
-            config=_config(runtime.entrypoint, _labels(loop, version, target)),
-            created=datetime.fromtimestamp(int(version.created_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            annotations=_labels(loop, version, target),
+            config=_config(ENTRYPOINT, labels, _environment(runtime, under, build)),
+            created=created,
+            annotations=labels,
+            under=under.under if under else None,
         )
     size_bytes = oci.image_size_bytes(layout, digest)
     _check_budget(size_bytes, target, layers)
     oci.name_image(layout, digest, f"{name}:{version.number}")
+    attach(layout, digest, name, created, [*_parts(version), *(under.parts if under else ()), *_parts_of(layers)])
     last = oci.manifest(layout, digest)["layers"][-1]
     return Package(
         loop=loop.name,
@@ -98,43 +120,71 @@ def package(
         model_layer_bytes=last["size"],
         parity=parity,
         profile=profile,
+        needs=_needs(runtime, target, profile, layers, under),
     )
 
 
-def agent_image(layout: Path, *, platform: str = "", repository: str = "edgeloop/agent") -> Image:
+def agent_image(
+    layout: Path, *, platform: str = "", repository: str = "edgeloop/agent", base: str | None = None
+) -> Image:
     """Writes the image of the node agent: its code and paho-mqtt, both pure Python, so it fits every platform.
 
     `platform` is this machine's where none is given. The image's tag is the first 12 hex digits of its digest.
     """
     platform = platform or host_platform()
+    under = base_for(setting() if base is None else base, platform, layout)
     layers = [wheels_layer(["paho-mqtt"]), code_layer(["edgeloop_contracts", "edgeloop_node"])]
     labels = {"org.opencontainers.image.title": "edgeloop agent"}
-    config = _config(AGENT_ENTRYPOINT, labels)
-    digest = oci.write_image(layout, layers, platform=platform, config=config, annotations=labels)
+    environment = {**(under.environment if under else {}), **PYTHON_ENVIRONMENT}
+    entrypoint = (under.python if under else PYTHON, *AGENT_ENTRYPOINT[1:])
+    config = _config(entrypoint, labels, environment)
+    below = under.under if under else None
+    digest = oci.write_image(layout, layers, platform=platform, config=config, annotations=labels, under=below)
     oci.name_image(layout, digest, f"{repository}:{digest.removeprefix('sha256:')[:12]}")
     return Image(repository, digest, platform, oci.image_size_bytes(layout, digest))
 
 
-def _model_folder(version: ModelVersion, compiled_dir: Path, folder: Path) -> Path:
-    """What the image's /model holds: the compiled model, its reference and golden rows, and the version's document."""
+def model_place(version: ModelVersion) -> str:
+    """The model's folder in images: the same in servers that read it, in the modelcar and in the ModelPack artifact."""
+    return f"models/{version.loop}/{version.number}"
+
+
+@contextmanager
+def model_folder(version: ModelVersion, compiled_dir: Path) -> Iterator[Path]:
+    """The compiled model, its reference and golden rows, and the version's document, in a folder that goes away."""
     for name in ("reference.json", "golden.json"):
         if not (compiled_dir / name).is_file():
             found = ", ".join(sorted(path.name for path in compiled_dir.iterdir())) or "an empty folder"
             raise PackageError(f"{compiled_dir}: expected {name} of a compiled model, found {found}")
-    shutil.copytree(compiled_dir, folder)
-    (folder / "version.json").write_text(dumps(version, indent=1) + "\n")
-    return folder
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "model")
+        shutil.copytree(compiled_dir, folder)
+        (folder / "version.json").write_text(dumps(version, indent=1) + "\n")
+        yield folder
 
 
-def _config(entrypoint: Sequence[str], labels: Mapping[str, str]) -> dict[str, Any]:
-    environment = [f"{name}={value}" for name, value in sorted(ENVIRONMENT.items())]
-    return {"User": USER, "Env": environment, "Entrypoint": list(entrypoint), "Labels": dict(labels)}
+def _config(entrypoint: Sequence[str], labels: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, Any]:
+    listed = [f"{name}={value}" for name, value in sorted(environment.items())]
+    return {"User": USER, "Env": listed, "Entrypoint": list(entrypoint), "Labels": dict(labels)}
 
 
-def _labels(loop: Loop, version: ModelVersion, target: Target) -> dict[str, str]:
+def _environment(runtime: Runtime, under: Base | None, build: Build) -> dict[str, str]:
+    if not runtime.python:
+        return dict(runtime.environment)
+    place = {"EDGELOOP_MODEL": f"/{build.place}"}
+    return {**(under.environment if under else {}), **PYTHON_ENVIRONMENT, **runtime.environment, **place}
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _labels(loop: Loop, version: ModelVersion, target: Target, created: str) -> dict[str, str]:
     return {
         "org.opencontainers.image.title": version.name,
         "org.opencontainers.image.version": str(version.number),
+        "org.opencontainers.image.created": created,
+        **({"org.opencontainers.image.revision": version.code} if version.code else {}),
         "dev.edgeloop.loop": loop.name,
         "dev.edgeloop.version": str(version.number),
         "dev.edgeloop.target": target.name,
@@ -146,12 +196,41 @@ def _labels(loop: Loop, version: ModelVersion, target: Target) -> dict[str, str]
     }
 
 
+def _base_labels(runtime: Runtime, under: Base | None) -> dict[str, str]:
+    if under:
+        return {"org.opencontainers.image.base.name": under.name, "org.opencontainers.image.base.digest": under.digest}
+    return {"dev.edgeloop.base": "none: needs a Python 3.11 beside it"} if runtime.python else {}
+
+
+def _parts(version: ModelVersion) -> list[Part]:
+    return [Part(version.loop, str(version.number), "generic", sha256=version.onnx.removeprefix("sha256:"))]
+
+
+def _parts_of(layers: Sequence[Layer]) -> list[Part]:
+    return [part for layer in layers for part in layer.parts]
+
+
+def _needs(
+    runtime: Runtime, target: Target, profile: ResourceProfile | None, layers: Sequence[Layer], under: Base | None
+) -> Needs:
+    """What a node must have for the image: its files take `disk_mib` unpacked; its memory limit was measured."""
+    plain_bytes = sum(layer.size_bytes for layer in layers) + (under.plain_bytes if under else 0)
+    return Needs(
+        platform=target.platform,
+        runtime="python3.11" if runtime.python and not under else "",
+        instruction_set=runtime.instruction_set(target),
+        memory_mib=float(profile.memory_limit_mib) if profile else 0.0,
+        disk_mib=round(plain_bytes / _MIB, 3),
+    )
+
+
 def _check_platform(layers: Sequence[Layer], target: Target) -> None:
     for layer in layers:
         if layer.platform not in ("", target.platform):
             raise PackageError(
                 f"target {target.name}: its image must hold machine code for {target.platform}, found {layer.platform} "
-                f"({layer.comment}): the wheels of this machine do not run there. Package it on such a machine."
+                f"({layer.comment}): the wheels of this machine do not run there. Name a base (EDGELOOP_BASE=debian): its "
+                "images take the locked wheels of their platform."
             )
 
 

@@ -1,8 +1,10 @@
 """From a container of a manifest and the configuration of its image to a command line and an environment on this machine.
 
-In a container `/model` is the image's folder and `/run/edgeloop` the node's. Here an absolute path in the arguments that
-lies in a mounted volume is that of the node's folder, and one that the image has is that of the unpacked image. The image's
-Python is the machine's own interpreter, without site-packages: it sees the standard library and the image's packages.
+In a container `/models` is the image's folder and `/run/edgeloop` the node's. Here an absolute path in the arguments or in
+the image's variables that lies in a mounted volume is that of the node's folder, and one that the image has is that of the
+unpacked image. A program of the image is run as it is. For Python, and for scripts that begin `#!` with it, there are two
+ways: an image that holds one is run with its own interpreter and its own libraries, through its own loader; for one without
+a base it is the machine's interpreter without site-packages, which sees the standard library and the image's packages.
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ __all__ = [
 
 Object = Mapping[str, Any]
 _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
-_PYTHON = re.compile(r"(/usr/bin/)?python3(\.\d+)?")
+_PYTHON = re.compile(r"(/usr/(local/)?bin/)?python3(\.\d+)?")
+_SCRIPT = re.compile(rb"#!(/usr/(?:local/)?bin/python3(?:\.\d+)?)(?: [^\n]*)?\n")
+_OPTIONS = ("-S", "-s", "-P")  # no site-packages; none of the user's; nothing from the working folder
+_LOADERS = ("lib64/ld-linux-x86-64.so.2", "lib/ld-linux-aarch64.so.1")
 _PACKAGES = "usr/lib/python3/dist-packages"
 _KNOWN_FOLDERS = {"/run/edgeloop": "run", "/var/lib/edgeloop": "lib"}  # short: a socket's path has 107 bytes
 _UNSUPPORTED = ("ports", "envFrom", "livenessProbe", "lifecycle")
@@ -204,21 +209,48 @@ def interpreter() -> Path:
     return Path(sys.base_prefix) / "bin" / version
 
 
+def _python(place: Place) -> tuple[str, ...]:
+    """The image's own Python where it holds one and its loader, else the one that stands for it."""
+    found = [place.rootfs / "usr" / folder / "python3.11" for folder in ("bin", "local/bin")]
+    own = next((path for path in found if path.exists()), None)
+    loader = next((path for name in _LOADERS if (path := place.rootfs / name).exists()), None)
+    if own is None or loader is None:
+        return (str(interpreter()), *_OPTIONS)
+    return (str(loader), "--library-path", _libraries(place.rootfs), str(own), *_OPTIONS)
+
+
+def _libraries(rootfs: Path) -> str:
+    """Where the image's loader looks: it would look under / otherwise, which is this machine's."""
+    folders = [*sorted(rootfs.glob("usr/lib/*-linux-gnu")), rootfs / "usr/lib", rootfs / "usr/local/lib"]
+    return ":".join(str(folder) for folder in folders if folder.is_dir())
+
+
 def _program(word: str, place: Place) -> tuple[str, ...]:
-    """-S: no site-packages; -s: none of the user's; -P: nothing from the working folder."""
+    """What is executed for the first word of a command."""
     if _PYTHON.fullmatch(word):
-        return (str(interpreter()), "-S", "-s", "-P")
+        return _python(place)
     if not word.startswith("/"):
         raise ManifestError(f"command: expected python3 or an absolute path in the image, got {word!r}")
-    return (str(place.rootfs / word.lstrip("/")),)
+    path = place.rootfs / word.lstrip("/")
+    return (*_python(place), str(path)) if _is_python_script(path) else (str(path),)
+
+
+def _is_python_script(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return bool(_SCRIPT.match(stream.read(256)))
+    except OSError:
+        return False  # starting it says why
 
 
 def _image_environment(config: ImageConfig, place: Place) -> dict[str, str]:
     """The image's variables; those that say where Python finds and keeps things are this machine's."""
-    env = dict(item.split("=", 1) for item in config.env if "=" in item)
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    given = dict(item.split("=", 1) for item in config.env if "=" in item)
+    given.pop("PYTHONDONTWRITEBYTECODE", None)
+    env = {name: _mapped(value, {}, place.rootfs) for name, value in given.items()}
     here = {"PYTHONPATH": str(place.rootfs / _PACKAGES), "PYTHONPYCACHEPREFIX": str(place.cache)}
-    return {"PATH": "/usr/bin:/bin", **env, **here, "PYTHONUNBUFFERED": "1", "HOME": str(place.disk)}
+    own = {"PYTHONHOME": str(place.rootfs / "usr")} if (place.rootfs / "usr/bin/python3.11").exists() else {}
+    return {**env, "PATH": "/usr/bin:/bin", **here, **own, "PYTHONUNBUFFERED": "1", "HOME": str(place.disk)}
 
 
 def with_main_process(words: Sequence[str], pid: int) -> tuple[str, ...]:

@@ -1,0 +1,31 @@
+"""A base image of Debian packages, assembled without root, dpkg or chroot: what Python and a wheel need, and no more.
+
+`bookworm.lock` names every package by version and sha256, for each architecture. `python -m
+edgeloop_components.package.debian lock` resolves it anew, through a private apt configuration made of the Debian sources
+of this machine; `... fetch` brings the packages into the cache (`edgeloop/debs`), and `... base` writes the base image.
+"""
+
+RELEASE = "bookworm"
+ARCHITECTURES = {"linux/amd64": "amd64", "linux/arm64": "arm64"}
+PACKAGES = (
+    "base-files",
+    "ca-certificates",
+    "libbz2-1.0",
+    "libc6",
+    "libcrypt1",
+    "libexpat1",
+    "libffi8",
+    "libgcc-s1",
+    "liblzma5",
+    "libpython3.11-minimal",
+    "libpython3.11-stdlib",
+    "libsqlite3-0",
+    "libssl3",
+    "libstdc++6",
+    "libuuid1",
+    "media-types",
+    "netbase",
+    "python3.11-minimal",
+    "tzdata",
+    "zlib1g",
+)

@@ -1,0 +1,103 @@
+"""The JSON documents of an OCI image layout: manifests, configs and indexes by digest, and index.json that lists them.
+
+index.json changes atomically under a file lock, and last, so that a reader sees a whole image or none.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from edgeloop_components.package.blobs import LayoutError, blob_path, read_blob, write_bytes
+from edgeloop_contracts import canonical
+
+__all__ = [
+    "CONFIG",
+    "EMPTY",
+    "GZIP_LAYER",
+    "INDEX",
+    "MANIFEST",
+    "PLAIN_LAYER",
+    "REF_NAME",
+    "add_to_index",
+    "as_descriptor",
+    "platform_of",
+    "read_index",
+    "read_json",
+    "write_blob",
+    "write_json",
+]
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+PLAIN_LAYER = "application/vnd.oci.image.layer.v1.tar"
+GZIP_LAYER = PLAIN_LAYER + "+gzip"
+EMPTY = "application/vnd.oci.empty.v1+json"
+REF_NAME = "org.opencontainers.image.ref.name"
+
+
+def as_descriptor(media_type: str, digest: str, size_bytes: int, **more: Any) -> dict[str, Any]:
+    """An OCI descriptor."""
+    return {"mediaType": media_type, "digest": digest, "size": size_bytes, **more}
+
+
+def platform_of(text: str) -> dict[str, str]:
+    """`os/architecture[/variant]` as an OCI platform object."""
+    return dict(zip(("os", "architecture", "variant"), text.split("/"), strict=False))
+
+
+def read_json(layout: Path, digest: str) -> dict[str, Any]:
+    """A JSON object by digest. LayoutError when it is none."""
+    try:
+        document = json.loads(read_blob(layout, digest))
+    except ValueError as error:
+        raise LayoutError(f"{layout}: {digest}: expected a JSON document: {error}") from error
+    if not isinstance(document, dict):
+        raise LayoutError(f"{layout}: {digest}: expected a JSON object, found {type(document).__name__}")
+    return document
+
+
+def write_blob(layout: Path, media_type: str, data: bytes) -> dict[str, Any]:
+    """Stores small bytes; gives their descriptor."""
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    if not blob_path(layout, digest).exists():
+        write_bytes(blob_path(layout, digest), data)
+    return as_descriptor(media_type, digest, len(data))
+
+
+def write_json(layout: Path, media_type: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Stores a document in canonical form; gives its descriptor."""
+    return write_blob(layout, media_type, canonical(document))
+
+
+def read_index(layout: Path) -> dict[str, Any]:
+    """index.json; an empty one where there is no layout yet."""
+    path = layout / "index.json"
+    if not path.exists():
+        return {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
+    return cast("dict[str, Any]", json.loads(path.read_bytes()))
+
+
+def add_to_index(layout: Path, entry: Mapping[str, Any]) -> None:
+    """Adds a manifest under the layout's lock, and takes its name from the image that had it."""
+    layout.mkdir(parents=True, exist_ok=True)
+    with (layout / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        index = read_index(layout)
+        entries = [*(_renamed(e, entry) for e in index["manifests"]), dict(entry)]
+        unique = {(e["digest"], canonical(e.get("annotations", {}))): e for e in entries}
+        if not (layout / "oci-layout").exists():
+            write_bytes(layout / "oci-layout", canonical({"imageLayoutVersion": "1.0.0"}))
+        write_bytes(layout / "index.json", canonical({**index, "manifests": list(unique.values())}))
+
+
+def _renamed(entry: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """`entry` without its name when `new`, another image, takes it."""
+    names = [e.get("annotations", {}).get(REF_NAME) for e in (entry, new)]
+    taken = names[0] is not None and names[0] == names[1] and entry["digest"] != new["digest"]
+    return {k: v for k, v in entry.items() if k != "annotations"} if taken else entry

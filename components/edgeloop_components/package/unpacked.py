@@ -1,0 +1,89 @@
+"""Unpacks images of a layout into folders: layers once each, images as hard links to their files.
+
+A layer's files are read-only and shared by all images that have the layer, as in a container engine. An image's folder
+appears whole or not at all. Refuses damaged blobs, unsafe archives (package/archive.py), and layers in other formats than
+plain and gzip tar.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeloop_components.package.archive import extract
+from edgeloop_components.package.blobs import LayoutError, blob_path, existing
+from edgeloop_components.package.documents import GZIP_LAYER, PLAIN_LAYER, read_json
+
+__all__ = ["unpack"]
+
+_NOTE = ".edgeloop-image"
+
+
+def unpack(layout: Path, digest: str, folder: Path) -> None:
+    """Unpacks an image's layers into `folder`, which appears whole or not at all, with every digest verified.
+
+    Layers are unpacked once (folder `.unpacked` of the layout); `folder` holds hard links to those read-only files. Does
+    nothing when `folder` holds this image already; LayoutError when it holds something else.
+    """
+    note = folder / _NOTE
+    if folder.exists():
+        found = note.read_text() if note.exists() else "something else"
+        if found != digest:
+            raise LayoutError(f"{folder}: expected no folder or image {digest}, found {found}")
+        return
+    document = read_json(layout, digest)
+    if not {"config", "layers"} <= document.keys():
+        raise LayoutError(f"{layout}: {digest}: expected an image manifest, found {document.get('mediaType')}")
+    diff_ids = read_json(layout, document["config"]["digest"])["rootfs"]["diff_ids"]
+    layers = [_unpacked(layout, part, diff) for part, diff in zip(document["layers"], diff_ids, strict=True)]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as new:
+        root = Path(new, "root")
+        root.mkdir()
+        for layer in layers:
+            _merge(layer, root)
+        (root / _NOTE).write_text(digest)
+        root.rename(folder)
+
+
+def _unpacked(layout: Path, part: Mapping[str, Any], diff_id: str) -> Path:
+    target = layout / ".unpacked" / blob_path(layout, diff_id).name
+    if target.exists():
+        return target
+    if part["mediaType"] not in (PLAIN_LAYER, GZIP_LAYER):
+        raise LayoutError(f"{layout}: layer {part['digest']}: expected a tar layer, found {part['mediaType']}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as new:
+        root, gzipped = Path(new, "root"), part["mediaType"] == GZIP_LAYER
+        root.mkdir()
+        extract(existing(layout, part["digest"]), root, compressed=gzipped, digest=part["digest"], diff_id=diff_id)
+        _appear(root, target)
+    return target
+
+
+def _appear(root: Path, target: Path) -> None:
+    try:
+        root.rename(target)
+    except OSError:
+        if not target.exists():  # else another process was faster, with the same files
+            raise
+
+
+def _merge(layer: Path, root: Path) -> None:
+    """Lays a layer over what is there: folders join, anything else is replaced. No link is followed."""
+    for entry in sorted(os.scandir(layer), key=lambda entry: entry.name):
+        target, folder = root / entry.name, entry.is_dir(follow_symlinks=False)
+        joins = folder and target.is_dir() and not target.is_symlink()
+        if not joins and target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        elif not joins:
+            target.unlink(missing_ok=True)
+        if folder:
+            target.mkdir(exist_ok=True)
+            _merge(Path(entry.path), target)
+        else:
+            os.link(entry.path, target, follow_symlinks=False)
