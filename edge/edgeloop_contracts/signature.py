@@ -23,6 +23,7 @@ from edgeloop_contracts.ecdsa import PublicKey, SignatureError, public_keys, sig
 __all__ = [
     "FILES_PREDICATE",
     "IN_TOTO",
+    "SIGNATURE_FILE",
     "STATEMENT",
     "PublicKey",
     "SignatureError",
@@ -41,6 +42,7 @@ __all__ = [
 
 IN_TOTO = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
+SIGNATURE_FILE = "signature.json"  # in a model folder: the envelope over its other files
 FILES_PREDICATE = "https://edgeloop.dev/attestations/model-files/v1"
 CLAIM_TYPE = "cosign container image signature"
 MOST_BYTES = 16 << 20  # of a payload; the largest honest one is an SBOM

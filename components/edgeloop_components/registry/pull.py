@@ -38,13 +38,15 @@ def pull(
     platform: str = "",
     name: str = "",
     referrers: bool = False,
+    evidence: bool = False,
     settings: Settings | None = None,
     say: Say = silent,
 ) -> str:
     """Gives the digest of what came into `layout`, where it is listed as `name` (default: `<repository>:<tag>`).
 
     With `platform`, of an index only the image for it comes, and its digest is given. With `referrers`, signatures and all
-    else that refers to it come too. RegistryError when it does not go through.
+    else that refers to it come too; with `evidence` these, and of the image the documents alone. RegistryError when it
+    does not go through.
     """
     start = parse(source) if isinstance(source, str) else source
     if isinstance(start, InLayout):
@@ -55,7 +57,9 @@ def pull(
         raise MissingError(f"pull {start}: expected a tag or a digest")
     called = name or (f"{start.repository}:{start.tag}" if start.tag else "")
     with Repository(start, settings or Settings()) as repository:
-        return _Pull(repository, layout, Meter(say, "pulled", str(start))).run(start, platform, called, referrers)
+        return _Pull(repository, layout, Meter(say, "pulled", str(start))).run(
+            start, platform, called, referrers=referrers, evidence=evidence
+        )
 
 
 class _Pull:
@@ -63,18 +67,19 @@ class _Pull:
         self._from, self._layout, self._meter = source, layout, meter
         self._there_bytes = 0
 
-    def run(self, name: Remote, platform: str, called: str, referrers: bool) -> str:
+    def run(self, name: Remote, platform: str, called: str, *, referrers: bool, evidence: bool) -> str:
         root = self._document(name.digest or name.tag)
         fitting = _fitting(root, platform, str(name))
         wanted = root if fitting == root.digest else self._document(fitting)
         known = self._known(wanted, MOST_DEPTH)
         blobs = {blob.digest: blob for document in known for blob in document.blobs}
-        self._blobs(blobs.values())
+        self._blobs(blobs.values() if not evidence else ())
         for document in known:
             self._keep(document)
-        for document in known if referrers else ():
+        for document in known if referrers or evidence else ():
             self._referrers(document.digest, called.rpartition(":")[0] or name.repository)
-        list_document(self._layout, wanted, called)
+        if not evidence:
+            list_document(self._layout, wanted, called)
         self._meter.ended(self._there_bytes)
         return wanted.digest
 
