@@ -84,7 +84,7 @@ def profile_job(
         "metadata": metadata,
         "binaryData": {"requests": base64.b64encode(requests).decode()},
     }
-    return [config, _job(metadata, package, target, profile, plan)]
+    return [config, _job(metadata | {"labels": dict(marks)}, package, target, profile, plan)]
 
 
 def _fitting(requests: Iterable[bytes]) -> list[bytes]:
@@ -132,7 +132,7 @@ def _job(
             "backoffLimit": 0,
             "activeDeadlineSeconds": patience_s,
             "ttlSecondsAfterFinished": 3600,
-            "template": {"metadata": {"labels": metadata["labels"]}, "spec": pod},
+            "template": {"metadata": {"labels": dict(metadata["labels"])}, "spec": pod},
         },
     }
 

@@ -1,0 +1,173 @@
+"""Measures every way to serve a model on a target, so that one can be chosen (`pareto`).
+
+The ways: each runtime that runs on the platform; the native one also for the instruction set of the target's nodes; and
+onnxruntime with 8-bit weights where the graph has large matrix products with constant weights (trees and scalers gain
+nothing). All servers answer on one thread, so threads do not differ. Accuracy is the share of sample rows that get the label
+of the reference, times what the reference itself scores.
+
+A quantised model answers otherwise than the reference, so its golden rows are its own, and the parity of a pipeline refuses it:
+it is measured to show what it would bring. A way that cannot be compiled or measured is left out and told.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgeloop_components.profile.cgroups import Groups
+from edgeloop_components.profile.core import QUICK, Plan, profile
+from edgeloop_components.profile.pareto import Candidate
+from edgeloop_components.profile.rows import sample_rows
+from edgeloop_components.runtimes import RUNTIMES, ModelError, RuntimeRefused
+from edgeloop_contracts import Loop, Reference, ResourceProfile, Target, loads
+from edgeloop_contracts.loop import Budget
+
+__all__ = ["Way", "measure_all", "quantised", "ways"]
+
+DOCUMENTS = ("reference.json", "golden.json", "version.json")
+LEAST_WEIGHTS = 4096  # of one matrix, below which 8 bits save nothing worth an error
+PRODUCTS = frozenset(("MatMul", "Gemm", "Conv"))
+ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to serve the model; `target` is the one to compile for."""
+
+    name: str
+    target: Target
+    quantised: bool = False
+
+
+def ways(target: Target) -> list[Way]:
+    """The ways that a target's platform allows."""
+    found = []
+    for name, runtime in RUNTIMES.items():
+        if target.platform not in runtime.platforms:
+            continue
+        plain = replace(target, runtime=name, has=replace(target.has, instruction_set=""), budget=Budget())  # type: ignore[arg-type]
+        found.append(Way(name, plain))
+        wide = replace(plain, has=target.has)
+        if runtime.instruction_set(wide):
+            found.append(Way(f"{name} {target.has.instruction_set}", wide))
+        if name == "onnxruntime":
+            found.append(Way("onnxruntime int8", plain, quantised=True))
+    return found
+
+
+def quantised(model: Path, out: Path) -> str:
+    """Writes the graph with 8-bit weights; why not, where it does not apply."""
+    import math
+
+    from edgeloop_components.runtimes.describe import read_model
+
+    graph = read_model(model).graph
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
+    large = [
+        node.name or node.op_type
+        for node in graph.node
+        if node.op_type in PRODUCTS and any(sizes.get(name, 0) >= LEAST_WEIGHTS for name in node.input)
+    ]
+    if not large:
+        return f"no matrix product or convolution with {LEAST_WEIGHTS} constant weights or more"
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(str(model), str(out), weight_type=QuantType.QInt8)
+    return ""
+
+
+def measure_all(
+    loop: Loop,
+    target: Target,
+    model_dir: Path,
+    *,
+    plan: Plan = QUICK,
+    accuracy: float = 1.0,
+    groups: Groups | str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[tuple[Candidate, ResourceProfile]]:
+    """Compiles and measures every way of a model folder (model.onnx and its documents). Its own budget is not applied."""
+    found = []
+    for way in ways(target):
+        with tempfile.TemporaryDirectory(prefix="edgeloop-candidate-") as made:
+            try:
+                compiled = _compiled(way, model_dir, Path(made))
+            except (ModelError, RuntimeRefused) as error:
+                say(f"{way.name}: left out: {error}")
+                continue
+            say(f"{way.name}: measuring")
+            measured = profile(loop, way.target, compiled, plan=plan, groups=groups, say=say)
+            found.append((_candidate(way, compiled, model_dir, measured, accuracy), measured))
+    return found
+
+
+def _compiled(way: Way, model_dir: Path, folder: Path) -> Path:
+    """The compiled folder of a way. ModelError, RuntimeRefused."""
+    source, out = folder / "source", folder / "compiled"
+    shutil.copytree(model_dir, source)
+    out.mkdir()
+    if way.quantised:
+        why = quantised(model_dir / "model.onnx", source / "model.onnx")
+        if why:
+            raise ModelError(f"8-bit weights do not apply: {why}")
+        _own_golden(source)
+    for name in DOCUMENTS:
+        shutil.copyfile(source / name, out / name)
+    RUNTIMES[way.target.runtime].compile(source, out, way.target)
+    return out
+
+
+def _own_golden(folder: Path) -> None:
+    """Golden rows with the answers of the model that lies in the folder."""
+    import numpy as np
+
+    from edgeloop_components.compile.golden import read_golden
+    from edgeloop_components.runtimes import onnxruntime
+
+    rows = read_golden(folder / "golden.json").rows
+    finite = rows[~np.isinf(rows).any(axis=1)]
+    labels, probabilities = onnxruntime.load(folder)(finite)
+    plain = [[None if np.isnan(value) else float(value) for value in row] for row in finite]
+    document = {"rows": plain, "probabilities": probabilities.tolist(), "labels": labels.tolist()}
+    (folder / "golden.json").write_text(json.dumps(document))
+
+
+def _candidate(way: Way, compiled: Path, model_dir: Path, measured: ResourceProfile, accuracy: float) -> Candidate:
+    memory = measured.memory_peak_mib if measured.memory_floor_mib is None else measured.memory_floor_mib
+    return Candidate(
+        name=way.name,
+        runtime=way.target.runtime,
+        threads=measured.threads,
+        instruction_set=RUNTIMES[way.target.runtime].instruction_set(way.target),
+        quantised=way.quantised,
+        latency_ms=measured.latency_p99_ms,
+        memory_mib=memory,
+        size_mib=sum(_sizes(way, compiled)) / (1 << 20),
+        accuracy=accuracy * _agreement(way, compiled, model_dir),
+    )
+
+
+def _sizes(way: Way, compiled: Path) -> Iterator[int]:
+    """Unpacked bytes of the image's layers, a base image's not among them."""
+    from edgeloop_components.package.layers import Build, host_platform
+
+    build: Any = Build(host_platform(), "model")
+    yield from (layer.size_bytes for layer in RUNTIMES[way.target.runtime].layers(compiled, build))
+
+
+def _agreement(way: Way, compiled: Path, model_dir: Path) -> float:
+    """The share of sample rows that get the label of the reference."""
+    import numpy as np
+
+    from edgeloop_components.runtimes import onnxruntime
+
+    features = loads(Reference, (compiled / "reference.json").read_bytes()).features
+    rows = np.array(sample_rows(features, 11, ROWS), np.float32)
+    wanted, _ = onnxruntime.load(model_dir)(rows)
+    got, _ = RUNTIMES[way.target.runtime].load(compiled)(rows)
+    return float((wanted == got).mean())

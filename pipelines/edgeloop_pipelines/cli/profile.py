@@ -1,0 +1,296 @@
+"""`edgeloop profile` and `edgeloop model profile`: what a model costs, shown, measured, drawn, and compared."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeloop_pipelines.cli.console import JsonOption, UserError, emit, say, table
+from edgeloop_pipelines.cli.models import FileArgument, RuntimeOption, SeedOption, progress, runtime_of
+from edgeloop_pipelines.cli.stores import HomeOption, open_objects
+
+if TYPE_CHECKING:
+    from edgeloop_components.profile.pareto import Choice
+    from edgeloop_components.profile.plan import Plan
+    from edgeloop_contracts import Loop, ResourceProfile
+
+__all__ = ["command", "model_command"]
+
+PlanOption = Annotated[str, typer.Option("--plan", help="quick (seconds) or full (about eight minutes)")]
+PlotOption = Annotated[
+    Path | None, typer.Option("--plot", metavar="FILE", help="draw it: .svg, .png or .pdf", show_default=False)
+]
+CandidatesOption = Annotated[bool, typer.Option("--candidates", help="compare every runtime, and 8-bit weights")]
+Limit = Annotated[float | None, typer.Option(show_default=False, min=0)]
+
+
+def command(
+    what: Annotated[
+        str, typer.Argument(metavar="LOOP|FOLDER|FILE", help="a loop, a compiled folder, or a profile.json")
+    ],
+    *,
+    target: Annotated[str, typer.Option("--target", help="one target of the loop", show_default=False)] = "",
+    plan: PlanOption = "quick",
+    plot: PlotOption = None,
+    home: HomeOption = Path(".edgeloop"),
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the last version of a loop costs on each target, or measure a compiled folder on this machine.
+
+    A loop's profiles are read from the catalog, as its packages hold them; nothing is measured then.
+
+    Examples:
+
+      edgeloop profile turbine-power
+      edgeloop profile turbine-power --target cabinet --plot cabinet.svg
+      edgeloop profile out/compiled --plan full --plot full.svg
+    """
+    path = Path(what)
+    if path.is_dir():
+        found = [_measured_folder(path, _plan(plan))]
+    elif path.is_file():
+        found = [_read(path)]
+    else:
+        found = _of_loop(what, target, home)
+    if plot:
+        _draw(found, plot)
+    emit([_document(profile) for profile in found], lambda: _show_all(found, plot), as_json)
+
+
+def model_command(
+    file: FileArgument,
+    *,
+    runtime: RuntimeOption = "native",
+    plan: PlanOption = "quick",
+    latency_p99_ms: Limit = None,
+    memory_mib: Limit = None,
+    cpu_m: Limit = None,
+    candidates: CandidatesOption = False,
+    plot: PlotOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what a lone ONNX classifier costs to serve on this machine: the real server, under limits, under load.
+
+    A limit that the model breaks is an error with the numbers. With --candidates every runtime is measured, and the one that
+    keeps furthest from the limits is named.
+
+    Examples:
+
+      edgeloop model profile m.onnx
+      edgeloop model profile m.onnx --plan full --latency-p99-ms 20 --memory-mib 64 --plot m.svg
+      edgeloop model profile m.onnx --candidates --plot front.svg
+    """
+    from edgeloop_components.profile.core import profile
+
+    loop, chosen = _lone_loop(file, runtime_of(runtime), (latency_p99_ms, memory_mib, cpu_m)), _plan(plan)
+    with tempfile.TemporaryDirectory(prefix="edgeloop-profile-") as made:
+        folder = _lone_folder(file, Path(made), loop, seed)
+        if candidates:
+            profiles, choice = _compared(loop, folder, chosen)
+        else:
+            compiled = _compiled(folder, Path(made) / "compiled", loop)
+            profiles, choice = [profile(loop, loop.targets[0], compiled, plan=chosen, say=progress)], None
+    if plot:
+        _draw(profiles, plot, choice)
+    document = {"profiles": [_document(p) for p in profiles], **({"choice": asdict(choice)} if choice else {})}
+    emit(document, lambda: _show_all(profiles, plot, choice), as_json)
+
+
+def _plan(name: str) -> Plan:
+    from edgeloop_components.profile.plan import PLANS
+
+    if name not in PLANS:
+        raise UserError(f"--plan: expected {' or '.join(PLANS)}, got {name}")
+    return PLANS[name]
+
+
+# --- where profiles come from -----------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> ResourceProfile:
+    from edgeloop_contracts import ContractError, ResourceProfile, loads
+
+    try:
+        return loads(ResourceProfile, path.read_bytes())
+    except ContractError as error:
+        raise UserError(f"{path}: {error}", "expected the profile.json of a step, or a loop's name") from error
+
+
+def _of_loop(loop: str, target: str, home: Path) -> list[ResourceProfile]:
+    """The profiles of the newest version that has packages."""
+    from edgeloop_components.catalog import catalog
+
+    with open_objects(home) as objects:
+        known = list(catalog.loops(objects))
+        if loop not in known:
+            raise UserError(f"{loop}: no such loop, folder or file", "known loops: " + (", ".join(known) or "none yet"))
+        numbers = sorted((version.number for version in catalog.versions(objects, loop)), reverse=True)
+        packages = next(filter(None, (catalog.packages(objects, loop, number) for number in numbers)), ())
+    found = [package.profile for package in packages if package.profile and target in ("", package.target)]
+    if not found:
+        have = ", ".join(package.target for package in packages) or "none"
+        raise UserError(
+            f"{loop}: no profile{f' for target {target}' if target else ''}", f"targets with packages: {have}"
+        )
+    return found
+
+
+def _measured_folder(folder: Path, plan: Plan) -> ResourceProfile:
+    """A compiled folder, measured now. What it was compiled for is seen by what lies in it."""
+    from edgeloop_components.profile.core import profile
+    from edgeloop_contracts import Reference, loads
+
+    if (folder / "model").is_dir():  # the artifact of the step `compile`
+        folder = folder / "model"
+    if not (folder / "reference.json").is_file():
+        raise UserError(f"{folder}: expected a compiled folder with reference.json, found none")
+    runtime = "native" if (folder / "server").is_file() else "onnxruntime"
+    loop = _made_loop(loads(Reference, (folder / "reference.json").read_bytes()).loop, runtime, (None, None, None))
+    return profile(loop, loop.targets[0], folder, plan=plan, say=progress)
+
+
+def _made_loop(name: str, runtime: str, limits: Sequence[float | None]) -> Loop:
+    """A loop around a model that has none, with this machine as its one target."""
+    from edgeloop_components.package.layers import host_platform
+    from edgeloop_contracts import Loop, from_json
+
+    names = ("latency_p99_ms", "memory_mib", "cpu_m")
+    budget = {key: value for key, value in zip(names, limits, strict=True) if value is not None}
+    target = {"name": "here", "nodes": {"group": "here"}, "platform": host_platform(), "runtime": runtime}
+    return from_json(
+        Loop,
+        {
+            "apiVersion": "edgeloop.dev/v1alpha1",
+            "kind": "Loop",
+            "metadata": {"name": name},
+            "data": {"source": "none", "label": "label", "features": ["x0"]},
+            "train": {"onnx": "model.onnx"},
+            "targets": [{**target, "budget": budget}],
+        },
+    )
+
+
+def _lone_loop(file: Path, runtime: str, limits: Sequence[float | None]) -> Loop:
+    from edgeloop_components.compile.lone import read_lone
+
+    lone = read_lone(file)
+    if not lone.classifier:
+        raise UserError(
+            f"{file}: only classifiers are served in full, and so measured; this one gives no probabilities"
+        )
+    return _made_loop(lone.name, runtime, limits)
+
+
+def _lone_folder(file: Path, made: Path, loop: Loop, seed: int) -> Path:
+    """The model folder of a lone file, documents made up."""
+    from edgeloop_components.compile.lone import read_lone
+    from edgeloop_components.compile.lone_documents import write_documents
+
+    folder = made / "model"
+    folder.mkdir()
+    lone = read_lone(file, name=loop.name)
+    (folder / "model.onnx").write_bytes(lone.adapted.model.SerializeToString())
+    write_documents(lone, folder, seed)
+    return folder
+
+
+def _compiled(model: Path, out: Path, loop: Loop) -> Path:
+    import shutil
+
+    from edgeloop_components.runtimes import RUNTIMES
+
+    out.mkdir()
+    for name in ("reference.json", "golden.json", "version.json"):
+        shutil.copyfile(model / name, out / name)
+    RUNTIMES[loop.targets[0].runtime].compile(model, out, loop.targets[0])
+    return out
+
+
+def _compared(loop: Loop, model: Path, plan: Plan) -> tuple[list[ResourceProfile], Choice]:
+    from edgeloop_components.profile.candidates import measure_all
+    from edgeloop_components.profile.pareto import choose
+
+    target = loop.targets[0]
+    found = measure_all(loop, target, model, plan=plan, say=progress)
+    choice = choose([candidate for candidate, _ in found], target.budget, loop.rollout.tolerance)
+    order = sorted(found, key=lambda pair: pair[0] != choice.chosen)
+    return [profile for _, profile in order], choice
+
+
+# --- how they are shown -----------------------------------------------------------------------------------------------
+
+
+def _document(profile: ResourceProfile) -> dict[str, Any]:
+    from edgeloop_contracts import to_json
+
+    document: dict[str, Any] = to_json(profile)
+    return document
+
+
+def _draw(profiles: Sequence[ResourceProfile], out: Path, choice: Choice | None = None) -> None:
+    """One file a profile; further ones get the target's name before the suffix."""
+    from edgeloop_components.profile.plot import draw
+
+    if choice:
+        draw(profiles[0], out, choice)
+        return
+    for place, profile in enumerate(profiles):
+        draw(profile, out if place == 0 else out.with_name(f"{out.stem}-{profile.target}{out.suffix}"))
+
+
+def _show_all(profiles: Sequence[ResourceProfile], plot: Path | None, choice: Choice | None = None) -> None:
+    if choice:
+        _show_choice(choice)
+    else:
+        for profile in profiles:
+            _show(profile)
+    if plot:
+        say(f"drawn: {plot}")
+
+
+def _interval(value: float | None, low: float | None, high: float | None, unit: str) -> str:
+    if value is None:
+        return "none was proved"
+    ends = ["?" if end is None else f"{end:.4g}" for end in (low, high)]
+    return f"{value:.4g} {unit}" + (f" ({ends[0]} to {ends[1]})" if ends != ["?", "?"] else "")
+
+
+def _show(profile: ResourceProfile) -> None:
+    p = profile
+    floor = "not searched" if p.memory_floor_mib is None else f"{p.memory_floor_mib:.2f} MiB"
+    rows = [
+        ("CPU, request / limit", f"{p.cpu_request_m}m / {p.cpu_limit_m}m, threads: {p.threads}"),
+        ("memory, request / limit", f"{p.memory_request_mib} MiB / {p.memory_limit_mib} MiB"),
+        ("memory, peak / floor", f"{p.memory_peak_mib:.2f} MiB / {floor}"),
+        ("sustainable rate", _interval(p.rate_per_s, p.rate_low_per_s, p.rate_high_per_s, "requests a second")),
+        ("latency, median", f"{p.latency_p50_ms:.3g} ms"),
+        ("latency, 99th percentile", _interval(p.latency_p99_ms, p.latency_p99_low_ms, p.latency_p99_high_ms, "ms")),
+        ("CPU time a request", "" if p.cpu_us_per_request is None else f"{p.cpu_us_per_request:.1f} us"),
+        ("start until ready", f"{p.load_ms:.0f} ms"),
+    ]
+    say(f"{p.loop} for {p.target}", style="bold")
+    table(("", ""), rows)
+    say(p.method)
+
+
+def _show_choice(choice: Choice) -> None:
+    rows = [
+        (
+            "chosen" if verdict.candidate == choice.chosen else "front" if verdict.front else "",
+            verdict.candidate.name,
+            f"{verdict.candidate.latency_ms:.3g}",
+            f"{verdict.candidate.memory_mib:.3g}",
+            f"{verdict.candidate.size_mib:.3g}",
+            f"{verdict.candidate.accuracy:.4f}",
+            "" if verdict.cost is None else f"{verdict.cost:.3g}",
+            verdict.why,
+        )
+        for verdict in choice.verdicts
+    ]
+    table(("", "candidate", "p99 ms", "memory MiB", "files MiB", "accuracy", "cost", ""), rows)
