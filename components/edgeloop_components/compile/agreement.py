@@ -84,7 +84,7 @@ def _differences(expected: Array, got: Array) -> Array:
         apart = np.abs(expected.astype(np.float64) - got.astype(np.float64))
         finite = np.where(np.isfinite(expected), np.abs(expected), 0.0).max(axis=1, initial=0.0)
         apart /= np.maximum(1.0, finite)[:, None]
-    apart = np.where(_same_bits(expected, got) | (expected == got), 0.0, np.nan_to_num(apart, nan=np.inf))
+    apart = np.where(_same_bits(expected, got) | (expected == got), 0.0, np.nan_to_num(apart, nan=np.inf, posinf=np.inf))
     largest: Array = apart.max(axis=1, initial=0.0)
     return largest
 
