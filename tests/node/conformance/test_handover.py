@@ -41,17 +41,22 @@ class Client(threading.Thread):
 
 
 @pytest.mark.slow
-def test_a_handover_loses_no_request(serve: Callable[..., Any], node: Any, make_model: Callable[..., Path]) -> None:
+def test_a_handover_loses_no_request(
+    serve: Callable[..., Any], node: Any, runtime: Any, make_model: Callable[..., Path]
+) -> None:
     """Kept and new connections see no failed request over two handovers, and every row is counted once."""
     stop = threading.Event()
+    following_models = [make_model(number, seed=number) for number in (2, 3)]
+    for folder in following_models:
+        runtime.program(folder)
     current = serve()
     port = current.port
     clients = [Client(port, keep, stop) for keep in (True, True, False, False)]
     for client in clients:
         client.start()
-    for number in (2, 3):
+    for folder in following_models:
         time.sleep(0.5)
-        following = serve(make_model(number, seed=number), port=port)
+        following = serve(folder, port=port)
         time.sleep(0.3)
         assert current.process.stop() == 0
         current = following
