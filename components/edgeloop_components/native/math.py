@@ -12,8 +12,8 @@ exponents, denormals too). `el_exp` and `el_log` of doubles are within 4 ulp.
 
 How arguments get small: e^z = 2^k e^r with |r| <= ln 2 / 2; ln z = k ln 2 + 2 atanh(s), where z = 2^k m, m is within
 [sqrt 1/2, sqrt 2] and s = (m - 1) / (m + 1); tanh is made from e^z - 1, which keeps its digits near 0; erf is x times a
-polynomial in x^2 up to |x| = 4, from where it rounds to 1. Where a float result overflows or underflows, the double holds it, and the
-last rounding makes infinity or a denormal.
+polynomial in x^2 up to |x| = 4, from where it rounds to 1. Where a float result overflows or underflows, the double holds it, and
+the last rounding makes infinity or a denormal.
 
 Left out: trigonometric functions and remainders, which need many more digits of pi than a model should.
 """

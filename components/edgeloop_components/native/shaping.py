@@ -1,0 +1,141 @@
+"""Operators that give the same elements another shape, or pass them on: no code is needed for them.
+
+The batch axis stays the first, but for tensors [1, N] and the like, whose elements lie in the same order.
+
+Refuses shapes and axes that are computed, what fixes the size of the batch or joins it with another axis, and training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from edgeloop_components.native.reductions import constant_integers
+from edgeloop_components.native.strides import Inputs, taken
+from edgeloop_components.native.values import Value
+from edgeloop_components.native.writer import Writer
+from edgeloop_components.onnxgraph import Node
+
+if TYPE_CHECKING:
+    from edgeloop_components.native.operators import Operator
+
+__all__ = ["OPERATORS", "activation"]
+
+BATCH = -2  # stands for the size of the batch in a whole shape
+
+
+def _whole(value: Value) -> list[int]:
+    """The shape of the whole tensor."""
+    return [*value.shape[: value.batch_axis], BATCH, *value.shape[value.batch_axis :]]
+
+
+def _reshaped(node: Node, value: Value, sizes: Sequence[int]) -> Value:
+    """The same elements in a whole shape that has BATCH once. Unsupported when they lie in another order then."""
+    place = list(sizes).index(BATCH)
+    rest = (*sizes[:place], *sizes[place + 1 :])
+    if math.prod(rest) != value.width:
+        raise node.wrong(f"rows of {list(value.shape)} do not fit the shape {list(sizes)}")
+    if math.prod(value.shape[: value.batch_axis]) != 1 or math.prod(sizes[:place]) != 1:
+        raise node.refused("the batch would not stay the first axis")
+    return value.alias(rest, place)
+
+
+def activation(node: Node, inputs: Inputs) -> Value:
+    """The first input, which must vary."""
+    value = inputs[0] if inputs else None
+    if value is None or value.constant is not None:
+        raise node.refused("expected a tensor that varies as its first input")
+    return value
+
+
+def _identity(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:  # noqa: ARG001
+    node.only()
+    return (taken(node, inputs, 1, 1)[0],)
+
+
+def _dropout(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:  # noqa: ARG001
+    node.only("ratio", "seed", "is_test", "consumed_inputs")
+    training = inputs[2] if len(inputs) > 2 else None
+    if training is not None and (training.constant is None or training.constant.any()):
+        raise node.refused("training mode is not supported")
+    if node.version < 7 and not node.integer("is_test", 0):
+        raise node.refused("training mode (is_test 0) is not supported")
+    return (activation(node, inputs),)
+
+
+def _reshape(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:  # noqa: ARG001
+    node.only("shape", "allowzero", "consumed_inputs")
+    value = activation(node, inputs)
+    target = constant_integers(node, inputs[1], "a shape") if len(inputs) > 1 else node.integers("shape").tolist()
+    whole = _whole(value)
+    if any(size < -1 for size in target) or target.count(-1) > 1:
+        raise node.wrong(f"expected sizes, found {target[:8]}")
+    if 0 in target and node.integer("allowzero", 0):
+        raise node.refused("a shape with a size of 0 is not supported")
+    if any(size == 0 and place >= len(whole) for place, size in enumerate(target)):
+        raise node.wrong(f"the shape {target[:8]} copies a size that the input does not have")
+    sizes = [whole[place] if size == 0 else size for place, size in enumerate(target)]
+    if BATCH in sizes and -1 in sizes:
+        known = math.prod(size for size in sizes if size >= 0)
+        sizes[sizes.index(-1)] = value.width // known if known else 0
+    elif -1 in sizes:
+        sizes[sizes.index(-1)] = BATCH
+    if BATCH not in sizes:
+        raise node.refused(f"the shape {target[:8]} fixes the size of the batch; export the model with -1 there")
+    return (_reshaped(node, value, sizes),)
+
+
+def _flatten(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:  # noqa: ARG001
+    node.only("axis")
+    value = activation(node, inputs)
+    axis = node.integer("axis", 1)
+    whole = _whole(value)
+    axis += len(whole) if axis < 0 else 0
+    if not 0 <= axis <= len(whole):
+        raise node.wrong(f"expected an axis of {len(whole)}, found {node.integer('axis', 1)}")
+    before = value.batch_axis >= axis  # the batch goes into the second axis then
+    known = math.prod(size for size in (whole[:axis] if before else whole[axis:]) if size != BATCH)
+    if value.width != known and not (before and known == 1):
+        raise node.refused("the batch would be joined with another axis")
+    return (_reshaped(node, value, [known, BATCH] if before else [BATCH, known]),)
+
+
+def _axes(node: Node, inputs: Inputs, rank: int) -> list[int]:
+    given = inputs[1] if node.version >= 13 and len(inputs) > 1 else None
+    axes = constant_integers(node, given, "axes") if node.version >= 13 else node.integers("axes").tolist()
+    places = sorted(axis + rank if axis < 0 else axis for axis in axes)
+    if len(set(places)) != len(places) or any(not 0 <= place < rank for place in places):
+        raise node.wrong(f"expected different axes of {rank}, found {axes[:8]}")
+    return places
+
+
+def _squeeze(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:  # noqa: ARG001
+    node.only("axes")
+    value = activation(node, inputs)
+    whole = _whole(value)
+    axes = _axes(node, inputs, len(whole))
+    if not axes or BATCH in [whole[axis] for axis in axes]:
+        raise node.refused("expected axes other than the batch's")
+    if any(whole[axis] != 1 for axis in axes):
+        raise node.wrong(f"expected axes of size 1, found {axes[:8]} of {list(value.shape)}")
+    return (_reshaped(node, value, [size for axis, size in enumerate(whole) if axis not in axes]),)
+
+
+def _unsqueeze(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:  # noqa: ARG001
+    node.only("axes")
+    value = activation(node, inputs)
+    count = len(constant_integers(node, inputs[1], "axes") if node.version >= 13 else node.integers("axes"))
+    axes = _axes(node, inputs, value.rank + count)
+    left = iter(_whole(value))
+    return (_reshaped(node, value, [1 if axis in axes else next(left) for axis in range(value.rank + count)]),)
+
+
+OPERATORS: Mapping[tuple[str, str], Operator] = {
+    ("", "Dropout"): _dropout,
+    ("", "Flatten"): _flatten,
+    ("", "Identity"): _identity,
+    ("", "Reshape"): _reshape,
+    ("", "Squeeze"): _squeeze,
+    ("", "Unsqueeze"): _unsqueeze,
+}
