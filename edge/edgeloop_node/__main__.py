@@ -1,4 +1,4 @@
-"""The command line of a node: `edgeloop-node server | check | agent | score`.
+"""The command line of a node: `edgeloop-node server | check | agent | score | verify`.
 
 Only arguments are read here; each command is imported when it is called, so that a probe does not pay for a server.
 """
@@ -22,6 +22,7 @@ examples:
   edgeloop-node agent --run-dir /run/edgeloop --spool /var/lib/edgeloop/spool.db --mqtt 127.0.0.1:1883
   edgeloop-node agent --run-dir /run/edgeloop --spool /var/lib/edgeloop/spool.db --https https://fleet.example
   edgeloop-node score rows.csv > scores.csv
+  edgeloop-node verify --key keys/ --file server.new
 """
 SERVER = """\
 Serves one model version over HTTP: POST /score, Open Inference Protocol V2 (/v2/...), GET /metrics, GET /window.
@@ -39,12 +40,18 @@ Scores the rows of a CSV file (or of stdin: -) with the model that is served on 
 Columns that are features are used; an empty cell is a missing value. Writes label, confidence, p_<class>, version.
 exit codes: 0 ok, 1 bad input, 2 usage, 3 no server or an unhealthy one, 4 wrong version, 5 some rows were refused
 """
+VERIFY = """\
+Verifies that a trusted key has signed a model folder (signature.json in it), or a file with a detached signature, such as a
+server's program before it takes over. Works offline.
+exit codes: 0 signed, 1 not signed by a trusted key, 2 usage
+"""
 EXIT_INCOMPLETE = 1
 COMMANDS = {
     "server": ("edgeloop_node.server.main", SERVER),
     "check": ("edgeloop_node.check", CHECK),
     "agent": ("edgeloop_node.agent.main", AGENT),
     "score": ("edgeloop_node.score", SCORE),
+    "verify": ("edgeloop_node.verify", VERIFY),
 }
 
 
@@ -80,6 +87,9 @@ def model_arguments(add: argparse.ArgumentParser) -> None:
 def server_arguments(add: argparse.ArgumentParser) -> None:
     """What a server takes."""
     model_arguments(add)
+    key = _env("EDGELOOP_PUBLIC_KEY", "")
+    text = "public key (PEM) that must have signed the model, or a folder of keys [EDGELOOP_PUBLIC_KEY; else not asked for]"
+    add.add_argument("--key", default=key, metavar="FILE", help=text)
     add.add_argument("--host", default="127.0.0.1", help="address to listen on [127.0.0.1]")
     add.add_argument("--port", type=int, default=8080, help="0: any free one [8080]")
     add.add_argument("--image", default=_env("EDGELOOP_IMAGE", ""), help="digest of the image [EDGELOOP_IMAGE]")
@@ -136,11 +146,22 @@ def _score(add: argparse.ArgumentParser) -> None:
     add.add_argument("--retries", type=int, default=5, metavar="N", help="further attempts when the server is away [5]")
 
 
+def _verify(add: argparse.ArgumentParser) -> None:
+    add.add_argument(
+        "--key", required=True, metavar="FILE", help="public keys (PEM), or a folder of them (*.pem, *.pub)"
+    )
+    what = add.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", metavar="DIR", help="a model folder")
+    what.add_argument("--file", metavar="FILE", help="a file with a detached signature")
+    add.add_argument("--signature", metavar="FILE", help="the file's signature [FILE.sig]")
+
+
 ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "server": server_arguments,
     "check": check_arguments,
     "agent": _agent,
     "score": _score,
+    "verify": _verify,
 }
 
 

@@ -22,7 +22,21 @@ __all__ = ["EXIT_BAD_MODEL", "EXIT_CANNOT_BIND", "command"]
 EXIT_CANNOT_BIND, EXIT_BAD_MODEL = 1, 3
 
 
-def _proved(folder: Path, runtime: str) -> Model:
+def _signed(folder: Path, keys: str) -> None:
+    """ModelError when a key is given and the model folder is not as it was signed with it."""
+    if not keys:
+        return
+    from edgeloop_node.verify import SignatureError, verify_folder
+
+    try:
+        found = verify_folder(folder, Path(keys))
+    except (SignatureError, OSError) as error:
+        raise ModelError(f"not verified: {error}") from error
+    log("info", "signature verified", key=found.key_id)
+
+
+def _proved(folder: Path, runtime: str, keys: str) -> Model:
+    _signed(folder, keys)
     began_s = time.monotonic()
     model = load_model(folder, runtime)
     loaded_s = time.monotonic()
@@ -69,7 +83,7 @@ def _own_version() -> str:
 def command(options: argparse.Namespace) -> int:
     """Serves until it is told to stop. 0: ended well, 1: cannot bind or announce, 3: the model is bad."""
     try:
-        model = _proved(Path(options.model), options.runtime)
+        model = _proved(Path(options.model), options.runtime, options.key)
         who = Identity(
             loop=model.version.loop,
             node=options.node,

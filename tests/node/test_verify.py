@@ -1,0 +1,143 @@
+"""A node verifies before it loads: signed model folders and files, with the standard library alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeloop_contracts.ecdsa import SignatureError
+from edgeloop_node.verify import verify_file, verify_folder
+
+pytest.importorskip("cryptography", reason="signs with a new key: needs the extra `cloud`")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the key pairs `one` and `two`."""
+    from edgeloop_components.signing import new_key
+
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("one", "two"):
+        new_key(folder / f"{name}.key")
+    return folder
+
+
+@pytest.fixture
+def signed(keys: Path, tmp_path: Path) -> Path:
+    """A model folder that the key `one` signed."""
+    from edgeloop_components.signing import read_signer, sign_folder
+
+    folder = tmp_path / "model"
+    (folder / "more").mkdir(parents=True)
+    for name in ("model.onnx", "golden.json", "reference.json", "version.json", "more/x"):
+        (folder / name).write_text(f"content of {name}")
+    sign_folder(folder, read_signer(keys / "one.key"))
+    return folder
+
+
+def change(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+
+
+CHANGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "a changed byte": (lambda f: change(f / "model.onnx"), "model.onnx: expected sha256:"),
+    "a changed document": (lambda f: change(f / "golden.json"), "golden.json: expected sha256:"),
+    "another file": (lambda f: (f / "more.json").write_text("{}"), "more.json: expected no such file"),
+    "a missing file": (lambda f: (f / "more" / "x").unlink(), "more/x: expected sha256:.* found no such file"),
+    "no signature": (lambda f: (f / "signature.json").unlink(), "found no signature.json in it"),
+    "a link": (lambda f: (f / "link").symlink_to("model.onnx"), "link: expected at most .* plain files"),
+    "a cut signature": (lambda f: (f / "signature.json").write_text("{"), "signature.json: expected JSON text"),
+    "no envelope": (lambda f: (f / "signature.json").write_text("[]"), "envelope: expected a JSON object"),
+    "a long signature": (lambda f: (f / "signature.json").write_bytes(b" " * (9 << 20)), "expected at most 8388608"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_changed_folder(signed: Path, keys: Path, what: str) -> None:
+    """A folder is verified as it was signed, and refused with the name of what was changed, added or taken away."""
+    verify_folder(signed, keys / "one.pub")
+    alter, why = CHANGES[what]
+    alter(signed)
+    with pytest.raises(SignatureError, match=why):
+        verify_folder(signed, keys / "one.pub")
+
+
+def test_trusted_keys(signed: Path, keys: Path, tmp_path: Path) -> None:
+    """Any key of a folder will do; another key, and a folder without keys, will not."""
+    assert verify_folder(signed, keys) == verify_folder(signed, keys / "one.pub")
+    with pytest.raises(SignatureError, match="was not made over these bytes by the key sha256:"):
+        verify_folder(signed, keys / "two.pub")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(SignatureError, match="found none in this folder"):
+        verify_folder(signed, tmp_path / "none")
+    with pytest.raises(SignatureError, match="found PRIVATE KEY"):
+        verify_folder(signed, keys / "one.key")
+
+
+def test_command(signed: Path, keys: Path, tmp_path: Path) -> None:
+    """`edgeloop-node verify` answers with its exit code, for a folder and for a binary with a detached signature."""
+    from edgeloop_components.signing import read_signer, sign_file
+
+    binary = tmp_path / "server"
+    shutil.copy2(sys.executable, binary)
+    sign_file(binary, read_signer(keys / "one.key"))
+
+    def run(*words: str | Path) -> tuple[int, str]:
+        command = [sys.executable, "-m", "edgeloop_node", "verify", *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout + done.stderr
+
+    assert run("--key", keys / "one.pub", "--model", signed)[0] == 0
+    code, said = run("--key", keys / "one.pub", "--file", binary)
+    assert (code, f"{binary}: signed by sha256:" in said) == (0, True)
+    assert run("--key", keys / "two.pub", "--file", binary)[0] == 1
+    assert run("--key", keys / "one.pub", "--file", binary, "--signature", signed / "golden.json")[0] == 1
+    change(binary)
+    code, said = run("--key", keys / "one.pub", "--file", binary)
+    assert (code, f"not verified: {binary}: signature: it was not made over these bytes" in said) == (1, True)
+    assert run("--key", tmp_path / "gone", "--file", binary)[0] == 1
+    assert run("--key", keys / "one.pub")[0] == 2
+
+
+def test_server_verifies_before_it_loads(node: Any, model: Path, keys: Path, tmp_path: Path) -> None:
+    """With a key the server serves a signed model and no other; without one it asks for no signature."""
+    from edgeloop_components.signing import read_signer, sign_folder
+
+    folder = tmp_path / "signed"
+    shutil.copytree(model, folder)
+    sign_folder(folder, read_signer(keys / "one.key"))
+    server = node.serve(folder, "--key", str(keys / "one.pub"))
+    assert server.said("signature verified")[0]["key"].startswith("sha256:")
+    assert server.stop() == 0
+    assert node.serve(folder).stop() == 0
+    golden = json.loads((folder / "golden.json").read_bytes())
+    (folder / "golden.json").write_text(json.dumps({**golden, "rows": golden["rows"][:1], "labels": golden["labels"][:1],
+                                                    "probabilities": golden["probabilities"][:1]}))  # fmt: skip
+    for path in (folder, model):
+        refused = node.start("server", "--model", path, "--port", "0", EDGELOOP_PUBLIC_KEY=str(keys / "one.pub"))
+        assert refused.child.wait(30) == 3
+        assert "not verified: " in refused.said("the model is not served")[0]["error"]
+
+
+@given(st.binary(max_size=120), st.sampled_from(["", "-----BEGIN PUBLIC KEY-----"]))
+def test_only_named_errors_come_out(tmp_path_factory: pytest.TempPathFactory, data: bytes, start: str) -> None:
+    """Whatever is in the signature and the key: SignatureError."""
+    folder = tmp_path_factory.getbasetemp() / "fuzz"
+    folder.mkdir(exist_ok=True)
+    for name in ("signature.json", "file", "file.sig", "key.pem"):
+        (folder / name).write_bytes(start.encode() + data)
+    for one in (
+        lambda: verify_folder(folder, folder / "key.pem"),
+        lambda: verify_file(folder / "file", folder / "file.sig", folder),
+    ):
+        with pytest.raises(SignatureError):
+            one()
