@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from edgeloop_components.native import math, scores
 from edgeloop_components.native.literals import DEFINITIONS, string_text
-from edgeloop_components.native.math import FUNCTIONS
 from edgeloop_components.native.places import Places
 from edgeloop_components.native.values import C_TYPES
 from edgeloop_components.native.writer import Writer
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["header", "source"]
 
+FUNCTIONS = {**math.FUNCTIONS, **scores.FUNCTIONS}
 HEADER = """/* A model, made by edgeloop. Plain C99: it needs no library and allocates nothing; threads may share it. */
 #ifndef MODEL_H
 #define MODEL_H
