@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from edgeloop_components.package import layout as oci
 from edgeloop_components.package.base import Base, base_for, setting
 from edgeloop_components.package.installed import code_layer, wheels_layer
 from edgeloop_components.package.layers import PYTHON, SITE, Build, Layer, PackageError, Part, host_platform
+from edgeloop_components.package.model import Model, model_place, write_model
 from edgeloop_components.package.sbom import attach
 from edgeloop_components.runtimes import Runtime, runtime_for
 from edgeloop_contracts import Loop, ModelVersion, Needs, Package, ParityResult, ResourceProfile, Target, dumps
@@ -34,8 +35,8 @@ __all__ = [
     "Image",
     "PackageError",
     "agent_image",
+    "index_packages",
     "model_folder",
-    "model_place",
     "package",
 ]
 
@@ -71,20 +72,22 @@ def package(
     repository: str = "",
     base: str | None = None,
     sign: Callable[[Path], object] | None = None,
+    model_dir: Path | None = None,
 ) -> Package:
     """Writes the image of `version` for `target` into `layout` and gives the package that names it by digest.
 
     `compiled_dir` holds what the compile step left (model, reference.json, golden.json); version.json is written beside
     them here. `repository` is the image's name without tag, default `edgeloop/<loop>/<target>`. `base` is what a Python
     image stands on (package/base.py); None: what the target or EDGELOOP_BASE says. `sign` may add files to the model's
-    folder before it is packed. PackageError when a layer does not fit the target's platform or the image does not fit its
+    folder before it is packed. The model of `model_dir`, or of `compiled_dir` where that holds model.onnx, is written as an
+    artifact and as a modelcar, too. PackageError when a layer does not fit the target's platform or the image does not fit its
     budget; the layout then lists no such image.
     """
     name = repository or f"edgeloop/{loop.name}/{target.name}"
     runtime = runtime_for(target)
     under = base_for(setting(target) if base is None else base, target.platform, layout) if runtime.python else None
     created = _time(version.created_s)
-    labels = {**_labels(loop, version, target, created), **_base_labels(runtime, under)}
+    labels = {**_labels(version, target, created), **_base_labels(runtime, under)}
     with model_folder(version, compiled_dir) as folder:
         if sign:
             sign(folder)
@@ -93,6 +96,8 @@ def package(
         )
         layers = runtime.layers(folder, build)
         _check_platform(layers, target)
+        source = model_dir or (folder if _has_onnx(folder) else None)
+        model = _model(layout, version, source, sign, created) if source else None
         digest = oci.write_image(
             layout,
             layers,
@@ -121,7 +126,19 @@ def package(
         parity=parity,
         profile=profile,
         needs=_needs(runtime, target, profile, layers, under),
+        model_artifact=model.artifact if model else "",
+        modelcar=model.modelcar if model else "",
     )
+
+
+def index_packages(layout: Path, packages: Sequence[Package], repository: str) -> list[Package]:
+    """Writes the OCI index over the images of one version for several platforms, named `<repository>:<number>`.
+
+    Gives the packages with the index's digest. LayoutError when two are for one platform.
+    """
+    digest = oci.write_index(layout, [package.digest for package in packages])
+    oci.name_image(layout, digest, f"{repository}:{packages[0].version}")
+    return [replace(package, index=digest) for package in packages]
 
 
 def agent_image(
@@ -142,11 +159,6 @@ def agent_image(
     digest = oci.write_image(layout, layers, platform=platform, config=config, annotations=labels, under=below)
     oci.name_image(layout, digest, f"{repository}:{digest.removeprefix('sha256:')[:12]}")
     return Image(repository, digest, platform, oci.image_size_bytes(layout, digest))
-
-
-def model_place(version: ModelVersion) -> str:
-    """The model's folder in images: the same in servers that read it, in the modelcar and in the ModelPack artifact."""
-    return f"models/{version.loop}/{version.number}"
 
 
 @contextmanager
@@ -179,16 +191,33 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _labels(loop: Loop, version: ModelVersion, target: Target, created: str) -> dict[str, str]:
+def _has_onnx(folder: Path) -> bool:
+    return (folder / "model.onnx").is_file()
+
+
+def _model(
+    layout: Path, version: ModelVersion, source: Path, sign: Callable[[Path], object] | None, created: str
+) -> Model:
+    """The model itself: nothing of a target is in it, so all targets share it."""
+    with model_folder(version, source) as folder:
+        if sign and not (source / "signature.json").exists():
+            sign(folder)
+        return write_model(layout, version, folder, created=created, annotations=_version_labels(version, created))
+
+
+def _labels(version: ModelVersion, target: Target, created: str) -> dict[str, str]:
+    about = {"dev.edgeloop.target": target.name, "dev.edgeloop.runtime": target.runtime}
+    return {**_version_labels(version, created), **about}
+
+
+def _version_labels(version: ModelVersion, created: str) -> dict[str, str]:
     return {
         "org.opencontainers.image.title": version.name,
         "org.opencontainers.image.version": str(version.number),
         "org.opencontainers.image.created": created,
         **({"org.opencontainers.image.revision": version.code} if version.code else {}),
-        "dev.edgeloop.loop": loop.name,
+        "dev.edgeloop.loop": version.loop,
         "dev.edgeloop.version": str(version.number),
-        "dev.edgeloop.target": target.name,
-        "dev.edgeloop.runtime": target.runtime,
         "dev.edgeloop.snapshot": version.snapshot,
         "dev.edgeloop.onnx": version.onnx,
         "dev.edgeloop.schema-hash": version.schema_hash,

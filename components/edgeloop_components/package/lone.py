@@ -1,0 +1,159 @@
+"""Packs a lone ONNX file as images, one for each platform, and an index over them: `edgeloop model package`.
+
+Parity comes first, on every platform, with the very program that is packed: a model that does not hold, or a platform that
+cannot be run here, is refused, and nothing is written. With a signer the index and every image below it are signed.
+
+Refuses what is no classifier (it has no server), a failed parity, and what package/core.py refuses.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeloop_components.compile.lone import Lone
+from edgeloop_components.compile.lone_build import build_lone
+from edgeloop_components.compile.lone_parity import PlatformParity, parity_lone
+from edgeloop_components.package import layout as oci
+from edgeloop_components.package.core import package
+from edgeloop_components.package.layers import PackageError
+from edgeloop_contracts import Loop, ModelVersion, Package, ParityResult, from_json, loads, to_json
+
+if TYPE_CHECKING:
+    from edgeloop_components.signing.keys import Signer
+
+__all__ = ["LonePackage", "package_lone"]
+
+ROWS = 1000  # that parity is shown on
+DOCUMENTS = ("reference.json", "golden.json", "version.json")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class LonePackage:
+    """What was written: the index that has the name, and a package for each platform."""
+
+    name: str
+    index: str
+    packages: tuple[Package, ...]
+    signed: bool
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        packages = [to_json(package) for package in self.packages]
+        return {"name": self.name, "index": self.index, "signed": self.signed, "packages": packages}
+
+
+def package_lone(
+    lone: Lone,
+    layout: Path,
+    *,
+    platforms: Sequence[str],
+    runtime: str,
+    repository: str = "",
+    base: str | None = None,
+    seed: int = 0,
+    signer: Signer | None = None,
+    say: Say = lambda _: None,
+) -> LonePackage:
+    """Writes images and index into `layout`. PackageError, ModelError, Unsupported, ToolchainError, RuntimeRefused."""
+    if not lone.classifier:
+        raise PackageError(f"{lone.path}: only classifiers have a server to pack; this one gives no probabilities")
+    proofs = _proofs(lone, platforms, runtime, seed, say)
+    name = repository or f"edgeloop/{lone.name}"
+    loop = _loop_of(lone, platforms, runtime)
+    with tempfile.TemporaryDirectory(prefix="edgeloop-package-") as temporary:
+        compiled = Path(temporary, "compiled")
+        build_lone(lone, compiled, platforms=platforms, runtime=runtime, seed=seed, say=say)
+        version = loads(ModelVersion, (compiled / "version.json").read_bytes())
+        made = []
+        for target in loop.targets:
+            folder = _one_platform(compiled, Path(temporary, target.name), target.platform)
+            proof = proofs[target.platform]
+            made.append(package(loop, version, target, folder, layout, parity=proof, repository=name, base=base))
+            say(f"{target.platform}: image {made[-1].digest}, {made[-1].size_bytes} bytes")
+    index = oci.write_index(layout, [one.digest for one in made], annotations=_annotations(lone))
+    full_name = f"{name}:{lone.version}"
+    oci.name_image(layout, index, full_name)
+    return LonePackage(full_name, index, tuple(made), _signed(layout, index, name, signer))
+
+
+def _signed(layout: Path, index: str, repository: str, signer: Signer | None) -> bool:
+    if signer is None:
+        return False
+    from edgeloop_components.signing.sign import sign
+
+    sign(layout, index, repository, signer)
+    return True
+
+
+def _annotations(lone: Lone) -> dict[str, str]:
+    return {
+        "org.opencontainers.image.title": f"{lone.name}@{lone.version}",
+        "org.opencontainers.image.version": str(lone.version),
+        "dev.edgeloop.onnx": lone.digest,
+    }
+
+
+def _proofs(lone: Lone, platforms: Sequence[str], runtime: str, seed: int, say: Say) -> Mapping[str, ParityResult]:
+    found = parity_lone(lone, platforms, runtime, rows=ROWS, seed=seed, say=say)
+    bad = next((result for result in found if result.state != "passed"), None)
+    if bad is not None:
+        shown = f"; the worst row: {dict(bad.worst)}" if bad.worst else ""
+        raise PackageError(f"{lone.path}: parity on {bad.platform}: {bad.state}: {bad.why}{shown}; nothing was packed")
+    return {result.platform: _proof(lone, runtime, result) for result in found}
+
+
+def _proof(lone: Lone, runtime: str, result: PlatformParity) -> ParityResult:
+    figures = result.agreement
+    assert figures is not None  # it passed
+    return ParityResult(
+        loop=lone.name,
+        target=_target_name(result.platform),
+        runtime=runtime,
+        rows=figures.rows,
+        max_abs_difference=figures.max_abs_difference,
+        limit=lone.limit,
+        label_differences=figures.label_differences,
+        passed=True,
+        output_digest=result.digest,
+        platforms={result.platform: result.digest},
+    )
+
+
+def _target_name(platform: str) -> str:
+    return platform.replace("/", "-")
+
+
+def _loop_of(lone: Lone, platforms: Sequence[str], runtime: str) -> Loop:
+    """A loop around a model that has none: a target for each platform."""
+    targets = [
+        {"name": _target_name(p), "platform": p, "runtime": runtime, "nodes": {"group": _target_name(p)}}
+        for p in platforms
+    ]
+    return from_json(
+        Loop,
+        {
+            "apiVersion": "edgeloop.dev/v1alpha1",
+            "kind": "Loop",
+            "metadata": {"name": lone.name},
+            "data": {"source": "none", "label": "label", "features": list(lone.adapted.features)},
+            "train": {"onnx": lone.path.name},
+            "targets": targets,
+        },
+    )
+
+
+def _one_platform(compiled: Path, folder: Path, platform: str) -> Path:
+    """The compiled folder of one platform, as the pipeline's step leaves it."""
+    folder.mkdir()
+    names = [*DOCUMENTS, *(name for name in ("model.onnx", "model.c", "model.h") if (compiled / name).is_file())]
+    for name in names:
+        shutil.copyfile(compiled / name, folder / name)
+    if (server := compiled / platform / "server").is_file():
+        shutil.copy2(server, folder / "server")
+    return folder

@@ -1,0 +1,88 @@
+"""From snapshot to image: an in-toto statement (v1) with SLSA provenance (v1), as a pure function of what is known.
+
+It says which rows, code and parameters made the model, in which run, and what built the image of it. Signing it and keeping
+it beside the image are the registry's (signing/). What is not known is left out: an empty digest is never written.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+from edgeloop_contracts import ModelVersion, Package
+
+__all__ = ["BUILD_TYPE", "PREDICATE", "STATEMENT", "builder_versions", "provenance"]
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+PREDICATE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "https://edgeloop.dev/package/v1"
+BUILDER = "https://edgeloop.dev/builder/v1"
+_BUILT_WITH = {"onnxruntime": ("edgeloop", "onnx", "onnxruntime"), "native": ("edgeloop", "onnx", "ziglang")}
+
+
+def provenance(
+    package: Package,
+    version: ModelVersion,
+    *,
+    builder: Mapping[str, str],
+    created: str,
+    base: str = "",
+    repository: str = "",
+) -> dict[str, Any]:
+    """The statement of a package's image. `builder`: tool: version; `base`: digest of the image that it stands on.
+
+    Without `base` and with the same arguments the same statement comes out: `created` is the version's time.
+    """
+    materials = {
+        "snapshot": version.snapshot,
+        "training code": version.code,
+        "training parameters": version.parameters,
+        "model.onnx": version.onnx,
+        "reference.json": version.reference,
+        "golden.json": version.golden,
+        "base image": base,
+    }
+    return {
+        "_type": STATEMENT,
+        "subject": [{"name": repository or package.repository, "digest": _digest(package.digest)}],
+        "predicateType": PREDICATE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {
+                    "loop": package.loop,
+                    "version": package.version,
+                    "target": package.target,
+                    "platform": package.platform,
+                    "runtime": package.runtime,
+                },
+                "internalParameters": {"cause": version.cause, "startedBy": version.started_by},
+                "resolvedDependencies": [
+                    {"name": name, "digest": _digest(digest)} for name, digest in materials.items() if digest
+                ],
+            },
+            "runDetails": {
+                "builder": {"id": BUILDER, "version": dict(sorted(builder.items()))},
+                "metadata": {"invocationId": version.run_key, "finishedOn": created},
+                "byproducts": [{"name": "model layer", "digest": _digest(package.model_layer)}],
+            },
+        },
+    }
+
+
+def _digest(text: str) -> dict[str, str]:
+    kind, _, value = text.rpartition(":")
+    return {kind or "sha256": value}
+
+
+def builder_versions(runtime: str) -> dict[str, str]:
+    """Versions of what builds an image of the runtime here: Python, edgeloop, and the runtime's tools."""
+    found = {"python": platform.python_version()}
+    for name in _BUILT_WITH.get(runtime, ("edgeloop",)):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
