@@ -6,6 +6,8 @@ import importlib
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -272,6 +274,32 @@ def test_a_trial_that_breaks_leaves_nothing(bench: Callable[..., Bench]) -> None
     assert seen[0].process.poll() is not None
     assert not seen[0].folder.exists()
     assert left_behind() == []
+
+
+KILLED = """
+import subprocess, sys, time
+from edgeloop_components.profile.cgroups import Limits, open_groups
+group = open_groups().create(Limits(quota_m=500))
+child = subprocess.Popen(group.command(["/bin/sh", "-c", "echo in; exec sleep 600"]), stdout=subprocess.PIPE)
+child.stdout.readline()
+print(group.name, child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_a_killed_profiler_left_is_collected(groups: Groups) -> None:
+    """SIGKILL to the profiler: its group and what runs in it are gone once the next one begins."""
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        name, pid = process.stdout.readline().split()
+        assert name not in groups.collect(), "its owner lives"
+        process.kill()
+    assert Path(f"/proc/{pid}").exists()
+    again = open_groups()
+    assert not isinstance(again, str)
+    status = Path(f"/proc/{pid}/stat")
+    assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+    assert name not in again.collect()
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ PROFILE = ResourceProfile(
 PLAN = JobPlan(
     load_image="registry.example/edgeloop/load@" + DIGEST, registry="registry.example", rates_per_s=rates_for(PROFILE)
 )
+PORT = str(18000 + 0xABABABAB % 2000)
 BODIES = [b'{"inputs":[%d]}' % i for i in range(4)]
 
 
@@ -62,11 +63,11 @@ def test_its_pod_is_like_those_of_the_fleet() -> None:
 
 
 def test_it_is_apart_from_the_server_in_use() -> None:
-    """Another port, the pod's own loopback address and its own run folder: the agent counts none of it."""
+    """The loopback address, a port that follows from the image, and the pod's own run folder: the agent counts none of it."""
     _, job = profile_job(PACKAGE, TARGET, PROFILE, BODIES, PLAN)
     pod = job["spec"]["template"]["spec"]
     (server,) = pod["initContainers"]
-    assert server["args"][:4] == ["--host", "127.0.0.1", "--port", "18080"]
+    assert server["args"][:4] == ["--host", "127.0.0.1", "--port", PORT]
     assert all("hostPath" not in volume for volume in pod["volumes"])
     assert server["restartPolicy"] == "Always", "a sidecar: the Job ends with the load"
     assert server["resources"]["limits"] == {"cpu": "250m", "memory": "16Mi"}
@@ -117,7 +118,7 @@ def test_the_generator_takes_the_arguments_and_its_log_is_read(tmp_path: Path) -
     with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         words = job["spec"]["template"]["spec"]["containers"][0]["args"]
-        swapped = {"18080": str(server.server_port), "/requests/requests": str(tmp_path / "requests")}
+        swapped = {PORT: str(server.server_port), "/requests/requests": str(tmp_path / "requests")}
         command = [str(generator()), *(swapped.get(word, word) for word in words)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
         server.shutdown()
@@ -162,3 +163,21 @@ def test_rates_surround_what_is_known() -> None:
     assert min(rates) < 1000 < max(rates)
     assert list(rates) == sorted(rates)
     assert rates_for(replace(PROFILE, rate_per_s=None)) == (50, 100, 250, 500, 1000)
+
+
+def test_the_generators_image_is_one_file(tmp_path: Path) -> None:
+    """Uncompressed, not root, the same digest twice, and below 300 KB; a generator for each platform asked for."""
+    from edgeloop_components.package import layout as oci
+    from edgeloop_components.package.layers import host_platform
+    from edgeloop_components.profile.image import load_image
+
+    here = [host_platform()]
+    index = load_image(tmp_path / "a", here)
+    assert index == load_image(tmp_path / "b", here)
+    (entry,) = json.loads((tmp_path / "a" / "blobs" / "sha256" / index[7:]).read_bytes())["manifests"]
+    manifest = oci.manifest(tmp_path / "a", entry["digest"])
+    (layer,) = manifest["layers"]
+    assert layer["size"] < 300_000
+    config = json.loads((tmp_path / "a" / "blobs" / "sha256" / manifest["config"]["digest"][7:]).read_bytes())
+    assert config["config"]["Entrypoint"] == ["/edgeloop/load"]
+    assert config["config"]["User"].startswith("65532")

@@ -31,6 +31,7 @@ RUN_FOLDER, REQUESTS_FOLDER = "/run/edgeloop", "/requests"
 USER = 65532
 UNREACHABLE = ("node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready")
 STARTS_WITHIN_S, MOST_REQUEST_BYTES = 120, 512 * 1024  # of a ConfigMap's 1 MiB
+FIRST_PORT, PORTS = 18000, 2000
 LOAD_RESOURCES = {"requests": {"cpu": "50m", "memory": "16Mi"}, "limits": {"cpu": "1", "memory": "64Mi"}}
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0, 1.25)  # of the rate that the build machine sustained
 DEMANDS = (1, 2, 5, 10, 20)  # of the demand, where it sustained none for sure
@@ -47,7 +48,7 @@ class JobPlan:
     load_image: str
     registry: str
     namespace: str = "edgeloop"
-    port: int = 18080
+    port: int = 0  # 0: one that follows from the image, so that two Jobs on a node do not meet
     rates_per_s: tuple[float, ...]
     seconds: float = 10.0
     seed: int = 1
@@ -67,6 +68,7 @@ def profile_job(
     """The ConfigMap with the requests, and the Job. JobError."""
     if not re.fullmatch(rf"\S+@{DIGEST}", plan.load_image):
         raise JobError(f"load image: expected a name by digest (@sha256:...), got {plan.load_image}")
+    plan = replace(plan, port=plan.port or FIRST_PORT + int(package.digest[7:15], 16) % PORTS)
     name = f"profile-{package.loop[:30]}-{target.name[:10]}-{package.digest[7:15]}"
     marks = {
         "app.kubernetes.io/name": "profile",
