@@ -4,8 +4,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 DATA ?= wind
+FUZZ_S ?= 600
 
-.PHONY: help setup demo demo-rainfall demo-chaos test test-fast test-slow check format bench golden lock bare wheel clean
+.PHONY: help setup demo demo-rainfall demo-chaos test test-fast test-slow check format bench bench-edge warm tools peers fuzz golden lock bare wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +54,26 @@ format: setup ## format the code and mend what lint can mend
 
 bench: setup ## benchmarks: what a KFP step adds, what a request costs
 	@$(BIN)/python -m edgeloop_pipelines.local.bench
+
+bench-edge: setup warm peers ## native code and its server beside onnxruntime, uvicorn, MLServer and KServe, in one run
+	@$(BIN)/python -m edgeloop_pipelines.bench
+
+warm: setup ## build the C library of every platform into the compiler's cache (once, half a minute each)
+	@$(BIN)/python -m edgeloop_components.native.toolchain
+
+tools: setup ## fetch cosign, oras and docker-registry from Debian for the tests, without installing them
+	@$(BIN)/python tests/tools/fetch.py
+
+peers: setup ## environments of KServe and MLServer, for the conformance suite and bench-edge (0.5 GB)
+	@for name in kserve mlserver; do \
+		lock=requirements-peers/$$name.lock; home=.edgeloop/peers/$$name; \
+		cmp -s $$lock $$home/lock && continue; \
+		echo "installing $$name into $$home" && rm -rf $$home && mkdir -p .edgeloop/peers && $(PYTHON) -m venv $$home && \
+		$(BIN)/uv pip install --quiet --python $$home/bin/python --require-hashes -r $$lock && cp $$lock $$home/lock || exit 1; \
+	done
+
+fuzz: setup ## fuzz the native server's parsers; FUZZ_S seconds each (600)
+	@tests/fuzz/native/run.sh $(FUZZ_S)
 
 golden: setup ## write the golden files anew
 	@$(BIN)/python -m pytest -q --regenerate tests/manifests tests/fleet tests/pipelines

@@ -222,3 +222,7 @@ def _build_trivial(target: tuple[str, str]) -> None:
         _run(["-std=c99", *SHARED, "library.c", "-o", "library.so"], folder, zig, what)
     marker = _marker(target)
     marker.touch()
+
+
+if __name__ == "__main__":
+    warm(say=lambda line: print(line, flush=True))

@@ -7,13 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
+from edgeloop_pipelines.cli import profile as profile_command
 from edgeloop_pipelines.cli.console import JsonOption, UserError, emit, say, table
 from edgeloop_pipelines.cli.models import compile as compile_command
+from edgeloop_pipelines.cli.models import package as package_command
 from edgeloop_pipelines.cli.models import parity as parity_command
 
 app = typer.Typer(help="Describe an ONNX file, compile it for any platform, and prove it.", no_args_is_help=True)
 app.command("compile")(compile_command.command)
 app.command("parity")(parity_command.command)
+app.command("profile")(profile_command.model_command)
+app.command("package")(package_command.command)
 
 
 @app.callback()
