@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Matrix = npt.NDArray[np.float32]
+    Floats = npt.NDArray[np.float64]
     Probabilities = npt.NDArray[np.floating[Any]]
 
-__all__ = ["PARITY_LIMIT", "Proof", "check_sound", "compare_with_estimator"]
+__all__ = ["DEEP_LIMIT", "PARITY_LIMIT", "Proof", "check_sound", "compare_with_estimator", "parity_limits"]
 
 PARITY_LIMIT = 2e-6  # of a probability
+DEEP_LIMIT = 1e-5  # of a network with several hidden layers: float32 rounds in each, and the next multiplies it
+SHALLOW = 2  # matrices of a network with one hidden layer
+TINY = 1e-30
 SUM_LIMIT = 1e-6
 SOUND_LIMIT = 1e-3
 
@@ -32,6 +36,7 @@ class Proof:
     rows: int
     max_abs_difference: float
     label_differences: int
+    limit: float  # the largest that was allowed for a row
 
 
 def check_sound(rows: Matrix, probabilities: Probabilities, names: Sequence[str], *, exact: bool = True) -> None:
@@ -56,6 +61,22 @@ def check_sound(rows: Matrix, probabilities: Probabilities, names: Sequence[str]
     )
 
 
+def parity_limits(estimator: Any, probabilities: Probabilities, temperature: Temperature) -> Floats:
+    """How far each row of the graph may be from this estimator, whose answers before calibration are given.
+
+    Calibration multiplies a difference of p by the slope of p**power, which is large near 0 where the power is below 1.
+    """
+    import numpy as np
+
+    parts = [estimator, *(step for _, step in getattr(estimator, "steps", ()))]
+    deep = max(len(getattr(part, "coefs_", ())) for part in parts) > SHALLOW
+    lowest = np.maximum(np.asarray(probabilities, dtype=np.float64), max(temperature.floor, TINY)).min(axis=1)
+    steepest = np.maximum(1.0, temperature.power * lowest ** (temperature.power - 1.0))
+    steepest = np.maximum(steepest, temperature.power)  # above 1 the slope is largest at 1
+    limits: Floats = np.minimum((DEEP_LIMIT if deep else PARITY_LIMIT) * steepest, DEEP_LIMIT)
+    return limits
+
+
 def compare_with_estimator(
     estimator: Any,
     features: Sequence[FeatureReference],
@@ -67,17 +88,18 @@ def compare_with_estimator(
     import numpy as np
 
     with one_thread():
-        expected = tempered(estimator.predict_proba(as_input(estimator, features, rows)), temperature)
+        raw = estimator.predict_proba(as_input(estimator, features, rows))
+    expected, limits = tempered(raw, temperature), parity_limits(estimator, raw, temperature)
     labels, got = score(rows)
     difference = np.abs(expected - got).max(axis=1)
-    worst = int(np.nan_to_num(difference, nan=np.inf).argmax())
-    if not difference[worst] <= PARITY_LIMIT:
+    worst = int(np.nan_to_num(difference / limits, nan=np.inf).argmax())
+    if not difference[worst] <= limits[worst]:
         row = {f.name: None if np.isnan(v) else float(v) for f, v in zip(features, rows[worst].tolist(), strict=True)}
         raise TrainError(
-            f"the ONNX form differs from the estimator by {difference[worst]:.3g} (limit {PARITY_LIMIT:g}) on {row}: "
+            f"the ONNX form differs from the estimator by {difference[worst]:.3g} (limit {limits[worst]:g}) on {row}: "
             f"expected {expected[worst].tolist()}, got {got[worst].tolist()}; the converter does not know this estimator well"
         )
     best = expected.argmax(axis=1)
     places = np.arange(len(rows))
-    ties = np.abs(expected[places, best] - expected[places, labels]) <= PARITY_LIMIT
-    return Proof(len(rows), float(difference.max()), int((~ties).sum()))
+    ties = np.abs(expected[places, best] - expected[places, labels]) <= limits
+    return Proof(len(rows), float(difference.max()), int((~ties).sum()), float(limits.max()))
