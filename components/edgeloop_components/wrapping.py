@@ -11,8 +11,9 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from edgeloop_contracts import (
 
 if TYPE_CHECKING:
     from edgeloop_components.rollout.core import Told
+    from edgeloop_components.signing import Signer
     from edgeloop_components.stores.objects import Objects
     from edgeloop_components.validate.core import Validation
 
@@ -52,6 +54,8 @@ __all__ = [
 # file: field of ModelVersion
 MODEL_FILES = {"model.onnx": "onnx", "reference.json": "reference", "golden.json": "golden"}
 CHAMPION, CANDIDATE = "champion", "candidate"
+UNSIGNED = "not signed: EDGELOOP_SIGNING_KEY names no key"
+UNVERIFIED = "not verified: EDGELOOP_PUBLIC_KEY names no key"
 
 
 def _target(step: Step) -> Target:
@@ -217,15 +221,19 @@ def _digest(path: Path) -> str:
 
 
 def pack(step: Step, version: str, compiled: str, profiled: str, out: str) -> Package:
-    """Writes the image into the layout that EDGELOOP_IMAGES names, and its document into the catalog and `out`."""
+    """Writes the image into the layout that EDGELOOP_IMAGES names, and its document into the catalog and `out`.
+
+    With a key in EDGELOOP_SIGNING_KEY the model's files and the image are signed, and its provenance is attested.
+    """
     from edgeloop_components.catalog import catalog
     from edgeloop_components.package.core import package
+    from edgeloop_components.signing import configured_signer
     from edgeloop_components.stores.objects import connect
 
     images = os.environ.get("EDGELOOP_IMAGES")
     if not images:
         raise ValueError("where images are kept: expected a folder in EDGELOOP_IMAGES, found nothing")
-    new = _version(version)
+    new, signer = _version(version), configured_signer()
     made = package(
         step.loop,
         new,
@@ -234,30 +242,51 @@ def pack(step: Step, version: str, compiled: str, profiled: str, out: str) -> Pa
         Path(images),
         parity=loads(ParityResult, Path(compiled, "parity.json").read_bytes()),
         profile=loads(ResourceProfile, Path(profiled, "profile.json").read_bytes()),
+        sign=_sign_files(new, signer) if signer else None,
     )
+    made = _signed(Path(images), made, new, signer) if signer else made
     catalog.put_package(connect(), made, actor=_actor(new), at_s=new.created_s)
     _write(out, "package.json", dumps(made, indent=1))
-    step.note(image=f"{made.repository}@{made.digest}", size_bytes=made.size_bytes)
+    signed = f"with {signer.public.key_id}" if signer else UNSIGNED
+    step.note(image=f"{made.repository}@{made.digest}", size_bytes=made.size_bytes, signed=signed)
     return made
+
+
+def _sign_files(version: ModelVersion, signer: Signer) -> Callable[[Path], object]:
+    from edgeloop_components.signing import sign_folder
+
+    return lambda folder: sign_folder(folder, signer, predicate={"loop": version.loop, "version": version.number})
+
+
+def _signed(images: Path, package: Package, version: ModelVersion, signer: Signer) -> Package:
+    from edgeloop_components.package.provenance import builder_versions, provenance
+    from edgeloop_components.signing import sign_package
+
+    created = datetime.fromtimestamp(int(version.created_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    known = provenance(package, version, builder=builder_versions(package.runtime), created=created)
+    return sign_package(images, package, signer, statements=[known])
 
 
 def roll_out(step: Step, version: str, packages: Sequence[str], out: str, *, evidence_s: float, now_s: float) -> Told:
     """Makes the rollout against the champion, keeps it in the catalog and `out`, names the candidate, tells the fleet."""
     from edgeloop_components.catalog import catalog
-    from edgeloop_components.rollout.core import make_rollout, read_packages, tell_fleet
+    from edgeloop_components.rollout.core import make_rollout, read_packages, signed_ones, tell_fleet
+    from edgeloop_components.signing import configured_trust
     from edgeloop_components.stores.objects import connect
 
     objects, name, new = connect(), step.loop.name, _version(version)
-    previous = catalog.alias(objects, name, CHAMPION)
-    before = catalog.packages(objects, name, previous) if previous else ()
+    previous, trusted = catalog.alias(objects, name, CHAMPION), configured_trust()
+    before = {p.target: p for p in catalog.packages(objects, name, previous)} if previous else {}
+    back, left_out = signed_ones(before, trusted)
     wanted = make_rollout(
         step.loop,
         new,
         read_packages([Path(folder) for folder in packages]),
         previous=previous,
-        previous_packages={package.target: package for package in before},
+        previous_packages=back,
         evidence_s=evidence_s,
         created_s=now_or(now_s),
+        trusted=trusted,
     )
     _write(out, "rollout.json", text := dumps(wanted, indent=1))
     objects.put(catalog.rollout_key(name, new.number), text.encode())
@@ -266,7 +295,8 @@ def roll_out(step: Step, version: str, packages: Sequence[str], out: str, *, evi
     catalog.set_alias(objects, name, CANDIDATE, new.number, actor=_actor(new), why=new.cause, at_s=new.created_s)
     reference = loads(Reference, Path(version, "reference.json").read_bytes())
     told = tell_fleet(os.environ.get("EDGELOOP_FLEET_URL", ""), step.loop, wanted, new, reference)
-    step.note(told=told.why)
+    verified = f"verified with {', '.join(key.key_id for key in trusted)}" if trusted else UNVERIFIED
+    step.note(told=told.why, signatures="; ".join(filter(None, (verified, left_out))))
     return told
 
 

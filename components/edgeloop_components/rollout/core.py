@@ -1,8 +1,9 @@
 """Makes the Rollout of an accepted version and hands it to the fleet service.
 
 The document is pure data: waves as the loop names them, one package for each target, and the packages of the champion, to
-which the fleet goes back when a wave fails. It is written to the object store before anybody is told. Telling is idempotent,
-so a dead service is asked again until `patience_s` is over. Without a fleet URL nobody is told, and the result says so.
+which the fleet goes back when a wave fails. Where keys are trusted, every package in it is signed with one of them. It is
+written to the object store before anybody is told. Telling is idempotent, so a dead service is asked again until
+`patience_s` is over. Without a fleet URL nobody is told, and the result says so.
 It deploys nothing: that is the fleet service's work.
 """
 
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop_contracts import Loop, ModelVersion, Package, Reference, Rollout, Wave, loads, to_json, units
+from edgeloop_contracts.ecdsa import PublicKey, SignatureError
+from edgeloop_contracts.signature import check_image
 
-__all__ = ["FleetError", "Told", "make_rollout", "read_packages", "tell_fleet"]
+__all__ = ["FleetError", "Told", "make_rollout", "read_packages", "signed_ones", "tell_fleet"]
 
 PATIENCE_S = 120.0
 _PAUSES_S = (0.2, 0.5, 1.0, 2.0)
@@ -48,8 +51,12 @@ def make_rollout(
     previous_packages: Mapping[str, Package],
     evidence_s: float,
     created_s: float,
+    trusted: Sequence[PublicKey] = (),
 ) -> Rollout:
-    """The rollout of an accepted version to all groups of the loop. ValueError when it is rejected or a target lacks."""
+    """The rollout of an accepted version to all groups of the loop. ValueError when it is rejected or a target lacks.
+
+    SignatureError (a ValueError, too) when keys are `trusted` and one of the packages is not signed with any of them.
+    """
     if version.state != "accepted":
         raise ValueError(f"rollout of {version.name}: expected an accepted version, got a {version.state} one")
     by_target = {package.target: package for package in packages}
@@ -59,6 +66,8 @@ def make_rollout(
         raise ValueError(
             f"rollout of {version.name}: no package for {lacking}, packages of another version for {wrong}"
         )
+    for package in (*packages, *previous_packages.values()):
+        _check_signed(package, trusted)
     return Rollout(
         loop=loop.name,
         version=version.number,
@@ -71,6 +80,26 @@ def make_rollout(
         created_s=created_s,
         evidence_s=evidence_s or None,
     )
+
+
+def signed_ones(packages: Mapping[str, Package], trusted: Sequence[PublicKey]) -> tuple[dict[str, Package], str]:
+    """The packages that a trusted key has signed (all, where no key is trusted), and a sentence about the rest."""
+    kept, left = {}, []
+    for target, package in packages.items():
+        try:
+            _check_signed(package, trusted)
+            kept[target] = package
+        except SignatureError as error:
+            left.append(f"no way back on {target}: {error}")
+    return kept, "; ".join(left)
+
+
+def _check_signed(package: Package, trusted: Sequence[PublicKey]) -> None:
+    try:
+        if trusted:
+            check_image(package.digest, package.signatures, trusted)
+    except SignatureError as error:
+        raise SignatureError(f"package of {package.loop}@{package.version} for {package.target}: {error}") from error
 
 
 def tell_fleet(

@@ -10,6 +10,7 @@ from edgeloop_components.signing.keys import (
     read_signer,
     read_trusted,
 )
+from edgeloop_components.signing.package import sign_package
 from edgeloop_components.signing.sign import attest, attest_document, sign
 from edgeloop_components.signing.verify import Attestation, Verified, attestations, verify, verify_layout
 
@@ -29,6 +30,7 @@ __all__ = [
     "sign",
     "sign_file",
     "sign_folder",
+    "sign_package",
     "verify",
     "verify_layout",
 ]

@@ -1,0 +1,221 @@
+"""From the package step to the rollout and the node: signed where a key is configured, and refused where one is asked for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeloop_components.package import layout as oci
+from edgeloop_components.rollout.core import make_rollout, signed_ones
+from edgeloop_components.signing import (
+    Signer,
+    SigningError,
+    attest,
+    attestations,
+    configured_signer,
+    configured_trust,
+    new_key,
+    read_signer,
+    read_trusted,
+    sign,
+    sign_folder,
+    sign_package,
+    verify_layout,
+)
+from edgeloop_components.signing.bundle import open_bundle
+from edgeloop_contracts import Loop, ModelVersion, Package, digest_of, from_json, loads
+from edgeloop_contracts.codec import dumps
+from edgeloop_contracts.ecdsa import SignatureError, verify
+from edgeloop_contracts.signature import check_image
+
+Made = tuple[Path, str]
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Signer:
+    """A new key, k.key, with k.pub beside it."""
+    new_key(tmp_path / "k.key")
+    return read_signer(tmp_path / "k.key")
+
+
+def package_of(at: Path, digest: str, number: int = 1) -> Package:
+    return Package(
+        loop="pump", version=number, target="t", platform="linux/amd64", runtime="native", repository="edge/pump",
+        digest=digest, size_bytes=1, index=digest,
+    )  # fmt: skip
+
+
+def test_package_travels_with_its_signatures(made: Made, signer: Signer) -> None:
+    """A signed package says so in its document, which still says it when it was written and read; SBOMs are attested."""
+    at, index = made
+    image = oci.document(at, index)["manifests"][0]["digest"]
+    for kind in ("application/spdx+json", "application/vnd.cyclonedx+json"):
+        oci.write_artifact(at, kind, [(kind, b'{"name": "bill"}')], subject=image)
+    package = sign_package(at, replace(package_of(at, image), index=index), signer)
+    read = loads(Package, dumps(package))
+    assert read == package
+    for digest in (image, index):
+        assert check_image(digest, read.signatures, [signer.public]) == signer.public
+        assert [one.form for one in verify_layout(at, digest, [signer.public])] == ["tag", "bundle"]
+    found = {one.predicate_type: one.predicate for one in attestations(at, image, [signer.public])}
+    assert found == {"https://spdx.dev/Document": {"name": "bill"}, "https://cyclonedx.org/bom": {"name": "bill"}}
+    with pytest.raises(SignatureError, match="signature of another image"):
+        check_image(digest_of("another"), read.signatures, [signer.public])
+
+
+def test_signing_again_changes_nothing(made: Made, signer: Signer, tmp_path: Path) -> None:
+    """The same image and key give the same signatures and the same layout; another key's signature stands beside it."""
+    at, digest = made
+    first = sign(at, digest, "edge/pump", signer)
+    before = {path: path.read_bytes() for path in at.rglob("*") if path.is_file()}
+    assert sign(at, digest, "edge/pump", signer) == first
+    assert {path: path.read_bytes() for path in at.rglob("*") if path.is_file()} == before
+    new_key(tmp_path / "two.key")
+    two = read_signer(tmp_path / "two.key")
+    sign(at, digest, "edge/pump", two)
+    assert len(verify_layout(at, digest, [signer.public, two.public])) == 4
+    assert len(verify_layout(at, digest, [two.public])) == 2
+
+
+LOOP = from_json(
+    Loop,
+    {
+        "apiVersion": "edgeloop.dev/v1alpha1",
+        "kind": "Loop",
+        "metadata": {"name": "pump"},
+        "data": {"source": "rows.csv", "label": "y", "features": ["x"]},
+        "train": {"onnx": "m.onnx"},
+        "targets": [{"name": "t", "nodes": {"group": "g"}}],
+    },
+)
+
+
+def version(number: int) -> ModelVersion:
+    zero = digest_of("zero")
+    return ModelVersion(
+        loop="pump", number=number, state="accepted", run_key="r", snapshot=zero, onnx=zero, reference=zero, golden=zero
+    )  # fmt: skip
+
+
+def test_rollout_verifies(made: Made, signer: Signer, tmp_path: Path) -> None:
+    """With a trusted key a package that it has not signed is refused, and no way back leads to one; without, all go out."""
+    at, digest = made
+    good, bad = sign_package(at, package_of(at, digest, 2), signer), package_of(at, digest, 2)
+    old = package_of(at, digest, 1)
+    other = replace(good, digest=digest_of("another image"))
+
+    def roll(package: Package, previous: Package, trusted: Path | None) -> object:
+        keys = read_trusted(trusted) if trusted else ()
+        return make_rollout(
+            LOOP, version(2), [package], previous=1, previous_packages={"t": previous}, evidence_s=0, created_s=1, trusted=keys
+        )  # fmt: skip
+
+    assert roll(bad, old, None)
+    assert roll(good, replace(good, version=1), tmp_path / "k.pub")
+    for package in (bad, other):
+        with pytest.raises(SignatureError, match=r"package of pump@2 for t: image sha256:.* expected a signature"):
+            roll(package, good, tmp_path / "k.pub")
+    with pytest.raises(SignatureError, match=r"package of pump@1 for t: .* it is not signed"):
+        roll(good, old, tmp_path / "k.pub")
+    new_key(tmp_path / "foreign.key")
+    with pytest.raises(SignatureError, match="was not made over these bytes"):
+        roll(good, good, tmp_path / "foreign.pub")
+    kept, why = signed_ones({"t": old, "u": good}, [signer.public])
+    assert (set(kept), why.startswith("no way back on t: package of pump@1 for t")) == ({"u"}, True)
+    assert signed_ones({"t": old}, ()) == ({"t": old}, "")
+
+
+def test_keys(tmp_path: Path) -> None:
+    """A key pair with and without a passphrase; a wrong passphrase, another kind, an open mode, an old key: refused."""
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+    private, public = new_key(tmp_path / "a.key", "word")
+    assert private.stat().st_mode & 0o777 == 0o600
+    assert b"ENCRYPTED" in private.read_bytes()
+    signer = read_signer(private, "word")
+    assert read_trusted(public) == (signer.public,)
+    verify(signer.public, b"data", signer.sign(b"data"))
+    assert signer.sign(b"data") == signer.sign(b"data")
+    for password in ("", "wrong"):
+        with pytest.raises(SigningError, match="EDGELOOP_KEY_PASSWORD does not open it"):
+            read_signer(private, password)
+    with pytest.raises(SigningError, match="a key is not overwritten"):
+        new_key(tmp_path / "a.key")
+    with pytest.raises(SigningError, match="No such file"):
+        read_signer(tmp_path / "gone.key")
+    with pytest.raises(SigningError, match="expected a private key in PEM"):
+        read_signer(_private(tmp_path / "b.key", public.read_bytes()))
+    for other in (ec.generate_private_key(ec.SECP384R1()), rsa.generate_private_key(65537, 2048)):
+        data = other.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
+        with pytest.raises(SigningError, match="expected an EC key on P-256, found another kind"):
+            read_signer(_private(tmp_path / "b.key", data))
+    new_key(tmp_path / "open.key")
+    (tmp_path / "open.key").chmod(0o644)
+    with pytest.raises(SigningError, match="chmod 600"):
+        read_signer(tmp_path / "open.key")
+    with pytest.raises(SigningError, match="found PRIVATE KEY"):
+        read_trusted(tmp_path / "open.key")
+
+
+def _private(path: Path, data: bytes) -> Path:
+    path.touch(0o600)
+    path.write_bytes(data)
+    return path
+
+
+def test_configuration(tmp_path: Path) -> None:
+    """The variables name a key to sign with and the keys to trust, a file or a folder; without them there is neither."""
+    new_key(tmp_path / "a.key", "word")
+    new_key(tmp_path / "b.key")
+    assert configured_signer({}) is None
+    assert configured_trust({}) == ()
+    signer = configured_signer({"EDGELOOP_SIGNING_KEY": str(tmp_path / "a.key"), "EDGELOOP_KEY_PASSWORD": "word"})
+    assert signer is not None
+    assert configured_trust({"EDGELOOP_PUBLIC_KEY": str(tmp_path / "a.pub")}) == (signer.public,)
+    assert len(configured_trust({"EDGELOOP_PUBLIC_KEY": str(tmp_path)})) == 2
+    with pytest.raises(SigningError, match="No such file"):
+        configured_trust({"EDGELOOP_PUBLIC_KEY": str(tmp_path / "gone")})
+
+
+def test_what_cannot_be_signed(made: Made, signer: Signer, tmp_path: Path) -> None:
+    """A statement about something else, one without a type, a folder with a link or without files: refused."""
+    at, digest = made
+    statement = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "x", "digest": {"sha256": "0" * 64}}],
+        "predicateType": "x",
+    }
+    with pytest.raises(SigningError, match="expected a statement about sha256:"):
+        attest(at, digest, statement, signer)
+    statement["subject"] = [{"name": "x", "digest": {"sha256": digest.removeprefix("sha256:")}}]
+    assert attest(at, digest, statement, signer).startswith("sha256:")
+    with pytest.raises(SigningError, match="of the type None"):
+        attest(at, digest, {**statement, "predicateType": None}, signer)
+    with pytest.raises(SigningError, match=r"statement\.subject"):
+        attest(at, digest, {}, signer)
+    with pytest.raises(SignatureError, match="it is not signed"):  # an attestation does not make a signature
+        verify_layout(at, digest, [signer.public])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SigningError, match="found none"):
+        sign_folder(tmp_path / "empty", signer)
+    (tmp_path / "empty" / "link").symlink_to("/etc/passwd")
+    with pytest.raises(SigningError, match="found a link"):
+        sign_folder(tmp_path / "empty", signer)
+
+
+@given(st.binary(max_size=100), st.recursive(st.none() | st.text() | st.integers(), lambda i: st.lists(i) | st.dictionaries(
+    st.sampled_from(["mediaType", "dsseEnvelope", "payload"]), i), max_leaves=8))  # fmt: skip
+def test_any_bundle_is_read(data: bytes, value: object) -> None:
+    """Whatever bytes a bundle has: an envelope or SignatureError."""
+    kind = "application/vnd.dev.sigstore.bundle.v0.3+json"
+    for text in (data, json.dumps(value).encode(), json.dumps({"mediaType": kind, "dsseEnvelope": value}).encode()):
+        try:
+            assert isinstance(open_bundle(text), dict)
+        except SignatureError:
+            continue
