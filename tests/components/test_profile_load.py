@@ -271,6 +271,7 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     def missing() -> str:
         raise ToolchainError("no ziglang", "pip install 'edgeloop[native]'")
 
+    monkeypatch.delenv("EDGELOOP_LOAD", raising=False)
     monkeypatch.setattr(load, "version", missing)
     with pytest.raises(LoadError, match=r"pip install 'edgeloop\[native\]'.*EDGELOOP_LOAD"):
         generator()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeloop_components.profile.core import ProfileError, conclude
 from edgeloop_components.profile.decide import (
     LEAST_LIMIT_MIB,
     STEP_MIB,
@@ -33,8 +34,8 @@ from edgeloop_components.profile.search import (
     point_seconds,
     shuffled,
 )
-from edgeloop_components.profile.session import rate_of
-from edgeloop_contracts import Target
+from edgeloop_components.profile.session import Measured, rate_of
+from edgeloop_contracts import ProfilePoint, Target
 from edgeloop_contracts.loop import Budget, NodeSelector
 
 MIB = st.floats(0.1, 4000)
@@ -272,3 +273,40 @@ def test_the_plans_keep_the_rules() -> None:
     assert FULL.point_s >= 50 * 0.1
     assert (FULL.repeats, FULL.fresh, FULL.floor, FULL.confirm_s > 0) == (3, True, True, True)
     assert set(PLANS) == {"quick", "full"} == {QUICK.name, FULL.name}
+
+
+JUDGED = judge(load_of([1.0] * 500 + [9.0] * 2, rate=40.0), 100.0)
+MEASURED = Measured(
+    peak_mib=3.0, floor_mib=1.0, cpu_us=20.0, load_ms=9.0, rates=(RateAt(500, 1, 40.0, 30.0, 60.0),), latency=JUDGED,
+    confirmed=True, quotas_m=(500,), points=(ProfilePoint(quota_m=500, rate_per_s=60.0, ok=False, why="12 of 300 over"),),
+)  # fmt: skip
+
+
+def test_the_profile_follows_from_what_was_measured() -> None:
+    """Figures, interval and method; a rate below the demand is called so."""
+    target = Target(name="t", nodes=NodeSelector(group="g"))
+    found = conclude("pump", target, MEASURED, FULL, where="a test", limited=True)
+    assert (found.rate_per_s, found.rate_low_per_s, found.rate_high_per_s) == (40, 30, 60)
+    assert (found.latency_p50_ms, found.latency_p99_ms, found.memory_floor_mib) == (1.0, 1.0, 1.0)
+    assert (found.cpu_limit_m, found.confirmed, found.limited) == (500, True, True)
+    assert "rate confirmed, below the demand of 50/s" in found.method
+    assert found.method.startswith("full: a test; ")
+
+
+def test_a_latency_that_no_rate_keeps_is_refused() -> None:
+    """The full plan is long enough for a proof: without one the budget is broken, with the points that tell it. Quick is not."""
+    target = Target(name="t", nodes=NodeSelector(group="g"), budget=Budget(latency_p99_ms=5.0))
+    none = replace(MEASURED, rates=(RateAt(500, 1, None, None, 60.0),), confirmed=False)
+    with pytest.raises(BudgetError, match=r"latency_p99_ms: at most 5, kept at no rate \(500m, 60/s: 12 of 300 over\)"):
+        conclude("pump", target, none, FULL, where="a test", limited=True)
+    quick = conclude("pump", target, none, QUICK, where="a test", limited=True)
+    assert quick.rate_per_s is None
+    assert "no rate was proved" in quick.method
+
+
+def test_a_server_that_fails_most_queries_has_no_profile() -> None:
+    """Its 99th percentile is infinite: that is an error with the counts, and no number."""
+    target = Target(name="t", nodes=NodeSelector(group="g"))
+    broken = replace(MEASURED, latency=judge(load_of([1.0] * 50 + [math.inf] * 50), 100.0))
+    with pytest.raises(ProfileError, match="at 100 requests a second 50 of 100 queries over 100 ms"):
+        conclude("pump", target, broken, QUICK, where="a test", limited=False)

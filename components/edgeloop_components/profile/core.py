@@ -64,6 +64,8 @@ def conclude(
     within_budget(target, found, wanted)
     best = chosen(measured.rates, target.budget)
     rate = latency.rate_per_s if measured.confirmed else best.rate_per_s if best else None
+    if rate is None and plan.confirm_s and target.budget.latency_p99_ms is not None:
+        raise BudgetError(_never_kept(target, measured))
     low = best.low_per_s if best else None
     return ResourceProfile(
         loop=loop,
@@ -92,14 +94,25 @@ def conclude(
     )
 
 
+def _never_kept(target: Target, measured: Measured) -> str:
+    """What a plan that is long enough to prove a rate says when there is none."""
+    rated = [point for point in measured.points if point.rate_per_s]
+    worst = "; ".join(
+        f"{p.quota_m}m, {p.rate_per_s:.0f}/s: {p.why}" for p in sorted(rated, key=lambda p: p.rate_per_s)[:3]
+    )
+    limit_ms = target.budget.latency_p99_ms
+    return f"target {target.name}: the model breaks its budget: latency_p99_ms: at most {limit_ms:g}, kept at no rate ({worst})"
+
+
 def _method(measured: Measured, plan: Plan, where: str, rate: float | None) -> str:
     """What was done, in a sentence of parts."""
     quotas = ", ".join(f"{quota}m" if quota else "no quota" for quota in measured.quotas_m)
     searched = measured.floor_mib is not None
+    short = f", below the demand of {DEMAND_PER_S:g}/s" if rate is not None and rate < DEMAND_PER_S else ""
     parts = (
         f"{plan.name}: {where}",
         f"open-loop load, points of {plan.point_s:g} s or more at {quotas}, repeats: {plan.repeats}",
-        "no rate was proved" if rate is None else "rate confirmed" if measured.confirmed else "rate not confirmed",
+        "no rate was proved" if rate is None else f"rate {'' if measured.confirmed else 'not '}confirmed{short}",
         f"latency at {measured.latency.rate_per_s:.0f}/s",
         "memory floor searched with real starts" if searched else "memory from the peak of one start",
         "every memory trial from fresh files" if plan.fresh else "libraries may have been in memory: counted in full",
