@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,9 @@ __all__ = ["LARGEST", "BadRequestError", "decode", "moment_s", "nearest", "numbe
 
 LARGEST = 3.4028234663852886e38  # of float32
 LAST_S = 253_402_300_799.0  # the end of the year 9999
+# The parser takes any character for the point of a fraction without digits ("12:00[Z"), so the form is looked at first.
+TIME = r"[\d:]+([.,]\d+)?"
+ISO_TEXT = re.compile(rf"[\dW-]{{7,10}}(.{TIME}(Z|[+-]{TIME})?)?", re.ASCII | re.DOTALL)
 
 
 class BadRequestError(Exception):
@@ -69,6 +73,8 @@ def moment_s(value: Any, where: str) -> float:
     expected = f"{where}: expected ISO 8601 text or Unix seconds between 1970 and 9999"
     if type(value) is str:
         try:
+            if not ISO_TEXT.fullmatch(value):
+                raise ValueError(value)
             time = datetime.fromisoformat(value)
             value = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError) as error:

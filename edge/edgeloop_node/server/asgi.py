@@ -52,10 +52,10 @@ def _headers(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
         if name == b"host":
             host = True
-        elif name == b"content-encoding" and value.lower() != b"identity":
+        elif name == b"content-encoding" and value.strip().lower() != b"identity":
             raise BadRequestError(f"content-encoding: expected none, got {shown(value.decode('latin-1'))}", 415)
         elif name == JSON_BYTES:
-            lengths.append(value.decode("latin-1"))
+            lengths.append(value.strip().decode("latin-1"))
     if not host:
         raise BadRequestError("request: expected the header Host, got none")
     return ", ".join(lengths) if lengths else None
