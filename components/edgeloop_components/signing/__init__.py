@@ -12,7 +12,14 @@ from edgeloop_components.signing.keys import (
 )
 from edgeloop_components.signing.package import sign_package
 from edgeloop_components.signing.sign import attest, attest_document, sign
-from edgeloop_components.signing.verify import Attestation, Verified, attestations, verify, verify_layout
+from edgeloop_components.signing.verify import (
+    Attestation,
+    Verified,
+    attestations,
+    copy_signatures,
+    verify,
+    verify_layout,
+)
 
 __all__ = [
     "Attestation",
@@ -24,6 +31,7 @@ __all__ = [
     "attestations",
     "configured_signer",
     "configured_trust",
+    "copy_signatures",
     "new_key",
     "read_signer",
     "read_trusted",

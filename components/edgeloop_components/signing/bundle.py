@@ -24,7 +24,7 @@ __all__ = ["BUNDLE", "SIGNED", "bundle", "bundle_manifest", "envelope", "open_bu
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 BUNDLES = "application/vnd.dev.sigstore.bundle"
 SIGNED = "https://sigstore.dev/cosign/sign/v1"  # the predicate type of "this image is mine"
-MOST_BYTES = 32 << 20
+PREDICATE_ANNOTATION = "dev.sigstore.bundle.predicateType"
 
 
 def envelope(statement: Mapping[str, Any], signer: Signer) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def bundle_manifest(
         "subject": dict(subject),
         "annotations": {
             "dev.sigstore.bundle.content": "dsse-envelope",
-            "dev.sigstore.bundle.predicateType": predicate_type,
+            PREDICATE_ANNOTATION: predicate_type,
         },
     }
 

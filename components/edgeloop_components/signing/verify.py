@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop_components.package.blobs import read_blob
-from edgeloop_components.registry.documents import Descriptor
-from edgeloop_components.registry.layouts import locate, referring, signatures
+from edgeloop_components.registry.documents import Descriptor, signature_tag
+from edgeloop_components.registry.layouts import copy_image, locate, referring, signatures
 from edgeloop_components.registry.pull import pull
 from edgeloop_components.registry.reference import InLayout, Remote, parse
 from edgeloop_components.registry.sigtag import SIGNATURE
 from edgeloop_components.registry.transport import Settings
-from edgeloop_components.signing.bundle import BUNDLES, SIGNED, open_bundle
+from edgeloop_components.signing.bundle import BUNDLES, PREDICATE_ANNOTATION, SIGNED, open_bundle
 from edgeloop_contracts.ecdsa import PublicKey, SignatureError
 from edgeloop_contracts.signature import open_claim, open_statement, subjects
 
-__all__ = ["Attestation", "Verified", "attestations", "verify", "verify_layout"]
+__all__ = ["Attestation", "Verified", "attestations", "copy_signatures", "verify", "verify_layout"]
 
 MOST_CLAIM_BYTES, MOST_BUNDLE_BYTES = 1 << 20, 32 << 20
 
@@ -95,6 +95,19 @@ def attestations(layout: Path, digest: str, keys: Sequence[PublicKey]) -> list[A
         if digest in about.values() and statement.get("predicateType") != SIGNED:
             found.append(Attestation(str(statement.get("predicateType")), statement.get("predicate"), key.key_id))
     return found
+
+
+def copy_signatures(source: Path, destination: Path, digest: str) -> int:
+    """Copies an image's signatures, and nothing else that refers to it, between layouts; gives the bytes copied."""
+    copied = 0
+    for document in signatures(source, digest):
+        copied += copy_image(
+            source, destination, document.digest, f"signatures:{signature_tag(digest)}", referrers=False
+        )
+    for document in referring(source, digest):
+        if document.descriptor.annotations.get(PREDICATE_ANNOTATION) == SIGNED:
+            copied += copy_image(source, destination, document.digest, "", referrers=False)
+    return copied
 
 
 def _claims(layout: Path, digest: str, keys: Sequence[PublicKey]) -> Iterator[PublicKey | str]:

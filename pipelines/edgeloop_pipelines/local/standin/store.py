@@ -2,7 +2,8 @@
 
 A pull copies from the site's OCI image layout what the node has not; the bytes that it copied are what the node had to
 download. All nodes of the machine share one unpacked, read-only copy of an image (and of each layer) by digest, as pods on one
-node do.
+node do. Where the cluster folder has a folder `keys` of public keys, an image must be signed with one of them; its signatures are
+pulled along, and looked at before anything of it is unpacked or started.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop_components.package import layout
+from edgeloop_components.registry import RegistryError
+from edgeloop_components.signing import SigningError, copy_signatures, read_trusted, verify_layout
+from edgeloop_contracts.ecdsa import SignatureError
 from edgeloop_pipelines.local.standin import images
 from edgeloop_pipelines.local.standin.containers import ImageConfig
 
@@ -72,13 +76,27 @@ class ImageStore:
         store = self._store(node)
         try:
             copied = 0 if self._has(store, digest) else layout.transfer(self._site, store, digest)
+            copied += self._verify(store, digest)
             if unpack:
                 self._unpack(store, digest, self.rootfs(image))
-        except (layout.LayoutError, OSError) as error:
+        except (layout.LayoutError, SignatureError, SigningError, RegistryError, OSError) as error:
             raise PullError(f"{image}: {error}") from error
         with self._lock:
             self.pulled_bytes[node] = self.pulled_bytes.get(node, 0) + copied
         return copied
+
+    def _verify(self, store: Path, digest: str) -> int:
+        """SignatureError when keys are trusted and none has signed the image. The bytes of signatures that were fetched."""
+        if not (self._folder / "keys").is_dir():
+            return 0
+        trusted = read_trusted(self._folder / "keys")
+        try:
+            verify_layout(store, digest, trusted)
+        except SignatureError:  # not fetched yet, or made since
+            copied = copy_signatures(self._site, store, digest)
+            verify_layout(store, digest, trusted)
+            return copied
+        return 0
 
     def _has(self, store: Path, digest: str) -> bool:
         """IfNotPresent: an image that is whole is not asked for again, so a node works while the site is out of reach."""

@@ -1,0 +1,84 @@
+"""Nodes with trusted keys pull and unpack signed images and no others; nodes without keys take every image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgeloop_components.package import layout
+from edgeloop_components.package.blobs import blob_path
+from edgeloop_components.signing import Signer, new_key, read_signer, sign
+from edgeloop_pipelines.local.standin.store import ImageStore, outcome
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Signer:
+    """A new key whose public key is in the cluster folder's `keys`."""
+    new_key(tmp_path / "k.key")
+    keys = tmp_path / "cluster" / "keys"
+    keys.mkdir(parents=True)
+    (tmp_path / "k.pub").rename(keys / "k.pub")
+    return read_signer(tmp_path / "k.key")
+
+
+def pulled(store: ImageStore, digest: str, node: str = "n1") -> tuple[int, str]:
+    future = store.pull(node, f"edge/tiny@{digest}")
+    future.exception()
+    return outcome(future)
+
+
+def test_only_signed_images_are_unpacked(tmp_path: Path, tiny_image: Callable[..., str], signer: Signer) -> None:
+    """An unsigned image is refused and not unpacked; once it is signed, it is pulled with at most 4 KiB of signatures."""
+    digest, site = tiny_image("v1"), tmp_path / "images"
+    store = ImageStore(tmp_path / "cluster", site, {})
+    try:
+        _, why = pulled(store, digest)
+        assert (
+            f"image {digest}: expected a signature of a trusted key ({signer.public.key_id}); it is not signed" in why
+        )
+        assert not store.rootfs(f"edge/tiny@{digest}").exists()
+        new_key(tmp_path / "other.key")
+        sign(site, digest, "edge/tiny", read_signer(tmp_path / "other.key"))
+        assert "was not made over these bytes" in pulled(store, digest)[1]
+        sign(site, digest, "edge/tiny", signer)
+        copied, why = pulled(store, digest)
+        assert (0 < copied < 4096, why) == (True, "")
+        assert store.rootfs(f"edge/tiny@{digest}").is_dir()
+        site.rename(tmp_path / "away")  # the site is out of reach: what the node has is enough to verify
+        assert pulled(store, digest) == (0, "")
+        assert "is not there" in pulled(store, digest, "n2")[1]
+    finally:
+        store.close()
+
+
+def test_signature_of_another_image(tmp_path: Path, tiny_image: Callable[..., str], signer: Signer) -> None:
+    """A signature that was moved to another image does not let it through, nor does an empty folder of keys."""
+    one, two, site = tiny_image("v1"), tiny_image("v2"), tmp_path / "images"
+    sign(site, one, "edge/tiny", signer)
+    (signature,) = [d for name, d in layout.images(site).items() if name.endswith(".sig")]
+    layout.name_image(site, signature, f"edge/tiny:{two.replace(':', '-')}.sig")
+    store = ImageStore(tmp_path / "cluster", site, {})
+    try:
+        assert f"a signature of another image, {one}" in pulled(store, two)[1]
+        next((tmp_path / "cluster" / "keys").iterdir()).unlink()
+        assert "expected public keys" in pulled(store, one)[1]
+        (tmp_path / "cluster" / "keys").rmdir()
+        assert pulled(store, two)[1] == ""
+    finally:
+        store.close()
+
+
+def test_damaged_signature_documents(tmp_path: Path, tiny_image: Callable[..., str], signer: Signer) -> None:
+    """A site whose signature documents are damaged gives an error that says so, and nothing is unpacked."""
+    digest, site = tiny_image("v1"), tmp_path / "images"
+    sign(site, digest, "edge/tiny", signer)
+    for found in layout.images(site).values():
+        blob_path(site, found).write_bytes(b"{}")
+    store = ImageStore(tmp_path / "cluster", site, {})
+    try:
+        assert "damaged: expected sha256:" in pulled(store, digest)[1]
+        assert not store.rootfs(f"edge/tiny@{digest}").exists()
+    finally:
+        store.close()
