@@ -36,6 +36,7 @@ FLOATS = ("float32", "float64")
 INTEGERS = ("int64", "int32")
 NUMBERS = FLOATS + INTEGERS
 ELEMENTS = {1: "float32", 6: "int32", 7: "int64", 9: "bool", 11: "float64"}  # onnx.TensorProto's numbers
+LARGEST = {"float32": "0x1.fffffep+127f", "float64": "0x1.fffffffffffffp+1023"}
 LOWEST = {"int32": "(-2147483647 - 1)", "int64": "(-9223372036854775807LL - 1)"}
 
 
@@ -186,20 +187,19 @@ def _clip(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:
         raise node.wrong("expected a tensor and two bounds")
     kind = numbers(node, [value], NUMBERS)
     low, high = (_bound(node, inputs, place, name, kind) for place, name in enumerate(("min", "max"), 1))
-    text = "@"
-    if low is not None:
-        text = f"(@ < {low} ? {low} : @)"
-    if high is not None:
-        text = f"{text} > {high} ? {high} : {text}"
+    text = f"(@ < {low} ? {low} : @)" if low else "@"
+    text = f"{text} > {high} ? {high} : {text}" if high else text
     return elements(node, writer, [value], kind, lambda x: text.replace("@", x))
 
 
-def _bound(node: Node, inputs: Inputs, place: int, name: str, kind: str) -> str | None:
+def _bound(node: Node, inputs: Inputs, place: int, name: str, kind: str) -> str:
+    """A bound as literal; of floats, one that is left out is the lowest or largest finite number; of integers, empty."""
+    default = LARGEST.get(kind, "") and f"({'-' if name == 'min' else ''}{LARGEST[kind]})"
     if node.version < 11:
-        return literal(node.number(name, 0.0), kind) if name in node.attributes else None
+        return literal(node.number(name, 0.0), kind) if name in node.attributes else default
     value = inputs[place] if place < len(inputs) else None
     if value is None:
-        return None
+        return default
     if value.constant is None or value.width != 1 or value.kind != kind:
         raise node.refused(f"expected {name} as one constant of {kind}")
     if value.constant != value.constant:

@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from edgeloop_components.native import activations, dense, elementwise
+from edgeloop_components.native import (
+    activations,
+    conv,
+    dense,
+    elementwise,
+    encoders,
+    linear,
+    moving,
+    reductions,
+    shaping,
+    svm,
+    trees,
+)
 from edgeloop_components.native.values import Value
 from edgeloop_components.native.writer import Writer
 from edgeloop_components.onnxgraph import Node
@@ -20,7 +32,15 @@ Operator = Callable[[Node, "tuple[Value | None, ...]", Writer], "tuple[Value, ..
 
 OPERATORS: Mapping[tuple[str, str], Operator] = {
     **activations.OPERATORS,
+    **conv.OPERATORS,
     **dense.OPERATORS,
     **elementwise.OPERATORS,
+    **encoders.OPERATORS,
+    **linear.OPERATORS,
+    **moving.OPERATORS,
+    **reductions.OPERATORS,
+    **shaping.OPERATORS,
+    **svm.OPERATORS,
+    **trees.OPERATORS,
 }
 ANY_AXIS = frozenset((("", "Cast"), ("", "Identity"), ("", "Reshape"), ("", "Flatten"), ("", "Squeeze")))

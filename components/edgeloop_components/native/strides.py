@@ -108,7 +108,8 @@ def loops(
         writer.put(f"for (int i{depth} = 0; i{depth} < {size}; ++i{depth}) {{")
     first = starts or [0] * len(steps)
     indices = [_index([axis[1 + place] for axis in axes], first[place]) for place in range(len(steps))]
-    writer.put(*body(*indices), *("}" for _ in axes))
+    statements = body(*indices)
+    writer.put(*(statements if axes else ("{", *statements, "}")), *("}" for _ in axes))
 
 
 def _joined(shape: Sequence[int], steps: Sequence[Steps]) -> list[tuple[int, ...]]:
