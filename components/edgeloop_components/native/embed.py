@@ -104,7 +104,9 @@ def _golden(path: Path, reference: Reference) -> _Golden:
     widths = ({len(row) for row in golden.rows}, {len(row) for row in golden.probabilities})
     if (len(golden.labels), *widths) != expected or len(golden.probabilities) != len(golden.rows):
         got = f"widths {sorted(widths[0])} and {sorted(widths[1])}, {len(golden.labels)} labels"
-        raise EmbedError(f"{path.name}: expected rows of the reference's features and classes, as many of each, got {got}")
+        raise EmbedError(
+            f"{path.name}: expected rows of the reference's features and classes, as many of each, got {got}"
+        )
     if not all(0 <= label < len(reference.classes) for label in golden.labels):
         raise EmbedError(f"{path.name}: labels: expected classes from 0 to {len(reference.classes) - 1}")
     return golden
@@ -117,7 +119,11 @@ def _sizes(reference: Reference, golden: _Golden, number: int) -> Mapping[str, i
     window = 64 + 8 * (len(classes) + 2 * CONFIDENCE_BINS + latency) + 32 * len(features) + 8 * bins + 12 * (sums + 1)
     named = [f.name for f in features] + [c for f in features for c in f.categories]
     class_bytes = sum(len(_json(name)) + 20 for name in classes)
-    report = 4096 + 42 * (bins + len(classes) + latency + 2 * CONFIDENCE_BINS) + sum(len(_json(f.name)) + 200 for f in features)
+    report = (
+        4096
+        + 42 * (bins + len(classes) + latency + 2 * CONFIDENCE_BINS)
+        + sum(len(_json(f.name)) + 200 for f in features)
+    )
     return {
         "FEATURES": len(features),
         "CLASSES": len(classes),
@@ -155,7 +161,7 @@ def _text(text: str) -> str:
 def _double(value: float) -> str:
     if math.isinf(value):
         return "__builtin_inf()" if value > 0 else "-__builtin_inf()"
-    return "__builtin_nan(\"\")" if math.isnan(value) else value.hex()
+    return '__builtin_nan("")' if math.isnan(value) else value.hex()
 
 
 def _float(value: float) -> str:

@@ -37,7 +37,6 @@ int info(void) {
     put_tensors(&w);
     put_size(&w, ",\"golden_rows\":", GOLDEN_ROWS);
     put_size(&w, ",\"sizes\":{\"windows\":", sizeof(window) * (uint64_t)WINDOWS);
-    put_size(&w, ",\"scratch\":", MODEL_SCRATCH_BYTES);
     put_size(&w, ",\"answer\":", sizeof output);
     put_text(&w, "}}\n");
     return file_part(1, written(&w)) ? 0 : 1;

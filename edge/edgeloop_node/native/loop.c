@@ -184,6 +184,7 @@ int loop_run(void) {
     for (connection *c = connections; c < connections + SLOTS; c++) /* those that another binary handed over */
         if (c->used)
             swap_watch(epoll, c);
+    swap_adopted();
     while (!draining || !drained()) {
         int count = epoll_wait(epoll, events, EVENTS, draining ? DRAIN_STEP_MS : SWEEP_MS);
         for (int i = 0; i < count; i++)

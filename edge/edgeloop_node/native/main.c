@@ -78,7 +78,6 @@ static int serve(char **words) {
         return cannot_serve(given.host);
     if (!announced(port))
         return cannot_serve(given.run_dir ? given.run_dir : "");
-    swap_adopted();
     log_begin("info", "ready");
     entry_log();
     log_end();

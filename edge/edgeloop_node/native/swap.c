@@ -247,6 +247,7 @@ bool swap_adopt(void) {
 void swap_adopted(void) {
     if (!old_boot[0])
         return;
+    entry_remove(old_boot);
     int door = doors.private_fd;
     doors.private_fd = old_private; /* who came by the old name meanwhile */
     if (old_private >= 0) {
@@ -254,7 +255,7 @@ void swap_adopted(void) {
         close(old_private);
     }
     doors.private_fd = door;
-    entry_remove(old_boot);
+    old_boot[0] = 0;
 }
 
 void swap_watch(int epoll, connection *c) {

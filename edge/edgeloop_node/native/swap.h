@@ -14,7 +14,7 @@ void swap_sweep(int64_t now_ms);   /* a test that hangs is ended */
 
 /* In the new process: the listeners and connections that were handed over; false: none. */
 bool swap_adopt(void);
-void swap_adopted(void); /* after the own entry is there: removes that of the binary before */
+void swap_adopted(void); /* when the own entry is there and the loop can accept: the entry of the binary before goes */
 void swap_watch(int epoll, connection *c);
 
 #endif

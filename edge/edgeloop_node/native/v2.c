@@ -275,13 +275,23 @@ static int parted(const service_request *request, inference *q, slice *json) {
     return 0;
 }
 
+/* KServe's client repeats the model's name in the body. */
+static int named_right(const char *key, slice value, slice here) {
+    if (absent(value) || (json_is_text(value) && json_equals(value, here)))
+        return 0;
+    return refuse(400, "%s: expected %t, as the path says, got %j", key, here, value);
+}
+
 int v2_read(const service_request *request, inference *q) {
-    static const slice keys[] = {SLICE("id"), SLICE("parameters"), SLICE("inputs"), SLICE("outputs")};
-    slice json, document, m[4] = {{NULL, 0}};
+    static const slice keys[] = {SLICE("id"),      SLICE("parameters"), SLICE("inputs"),
+                                 SLICE("outputs"), SLICE("model_name"), SLICE("model_version")};
+    slice json, document, m[6] = {{NULL, 0}};
     memset(q, 0, sizeof *q);
     int status = parted(request, q, &json);
     status = status ? status : document_of(json, &document);
-    status = status ? status : members(document, "", keys, 4, m);
+    status = status ? status : members(document, "", keys, 6, m);
+    status = status ? status : named_right("model_name", m[4], data_loop);
+    status = status ? status : named_right("model_version", m[5], data_version);
     if (status)
         return status;
     if (m[0].bytes && !json_is_text(m[0]))

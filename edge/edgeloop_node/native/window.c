@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { MOST_REPORTS = 200, PAGE_BYTES = 128 * 1024, LONGEST_VALUE = 64 };
+enum { MOST_REPORTS = 200, LONGEST_VALUE = 64 };
 
 /* The last value of after=, decoded; "0" when there is none. */
 static slice after_of(slice query, char room[LONGEST_VALUE]) {
@@ -33,8 +33,8 @@ static bool sequence_of(slice text, uint64_t *sequence) {
 }
 
 static bool room_left(const writer *body, uint32_t reports) {
-    size_t used = written(body).bytes, left = (size_t)(body->end - body->at);
-    return reports < MOST_REPORTS && (reports == 0 || (used < PAGE_BYTES && left > REPORT_BYTES + 1024));
+    size_t left = (size_t)(body->end - body->at);
+    return reports < MOST_REPORTS && (reports == 0 || left > REPORT_BYTES + 1024);
 }
 
 int window_read(const service_request *request, writer *body) {
