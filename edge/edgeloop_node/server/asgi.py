@@ -17,6 +17,7 @@ __all__ = ["MAX_BODY_BYTES", "MAX_CONNECTIONS", "application_of"]
 MAX_BODY_BYTES = 1024 * 1024
 MAX_DISCARDED_BYTES = 16 * 1024 * 1024
 MAX_CONNECTIONS = 512
+VERSIONS = ("1.1", "1.0")
 JSON_BYTES = HEADER.lower().encode()
 CLOSE = (b"connection", b"close")
 
@@ -47,17 +48,19 @@ async def _body(receive: Receive) -> bytes:
 
 
 def _headers(scope: Scope) -> str | None:
-    """The value of the binary extension's header. BadRequestError for an encoded body, and for HTTP/1.1 without Host."""
-    lengths, host = [], scope["http_version"] == "1.0"
+    """The value of the binary extension's header. BadRequestError for an encoded body, and for what HTTP/1.1 forbids."""
+    lengths, hosts, version = [], 0, scope["http_version"]
     for name, value in scope["headers"]:
         if name == b"host":
-            host = True
+            hosts += 1
         elif name == b"content-encoding" and value.strip().lower() != b"identity":
             raise BadRequestError(f"content-encoding: expected none, got {shown(value.decode('latin-1'))}", 415)
         elif name == JSON_BYTES:
             lengths.append(value.strip().decode("latin-1"))
-    if not host:
-        raise BadRequestError("request: expected the header Host, got none")
+    if version not in VERSIONS:
+        raise BadRequestError(f"request: expected HTTP/1.1, got version {version}")
+    if hosts != 1 and not (hosts == 0 and version == "1.0"):
+        raise BadRequestError(f"request: expected the header Host once, got it {hosts} times")
     return ", ".join(lengths) if lengths else None
 
 

@@ -142,6 +142,27 @@ def test_pipelined_requests_are_answered_in_order(served: Any) -> None:
     assert json.loads(got[-1][1])["id"] == "last"
 
 
+@pytest.mark.parametrize(
+    "spoil", [b"\x00\r\n\r\n", b"GET /v2 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"]
+)
+@pytest.mark.parametrize("good", [1, 3])
+def test_what_came_before_bad_bytes_is_answered(served: Any, good: int, spoil: bytes) -> None:
+    """Good requests in the same packet as bytes that are no HTTP get their answers first, then comes the 400."""
+    got = answers(served.raw(post() * good + spoil))
+    assert [status for status, _ in got] == [200] * good + [400]
+
+
+@pytest.mark.parametrize("good", [1, 2, 20])
+def test_what_came_before_the_end_is_answered(served: Any, good: int) -> None:
+    """A client that sends several requests and closes its sending half at once gets all the answers, and then the end."""
+    with served.dial() as client:
+        client.sendall(post() * good + b"GET /v2 HTT")
+        client.shutdown(socket.SHUT_WR)
+        got = answers(b"".join(iter(lambda: client.recv(65536), b"")))
+    assert [status for status, _ in got[:good]] == [200] * good
+    assert len(got) <= good + 1  # the half request may be refused, or not
+
+
 def test_requests_in_small_pieces(served: Any) -> None:
     """The same bytes one at a time give the same answers."""
     raw = post() + post("Transfer-Encoding: chunked", body=b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY), length=False)
@@ -191,6 +212,8 @@ def test_connections_that_end(served: Any, request_line: bytes) -> None:
 
 
 BROKEN = [
+    b"GET /v2 HTTP/1.1\r\nHost: a\r\nHost: a\r\nConnection: close\r\n\r\n",
+    b"GET /v2HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
     b"GET /v2 HTTP/1.1\r\nConnection: close\r\n\r\n",
     b"\x00\x01\x02\x03\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 80 + b"\r\n\r\n",
