@@ -27,6 +27,8 @@ class TransientError(RegistryError):
     `wait_s` is how long the registry asked to wait; `moved` says that this try brought some bytes across.
     """
 
+    exit_code = 3  # of a command that it ends: unavailable
+
     def __init__(self, text: str, *, wait_s: float | None = None, moved: bool = False) -> None:
         super().__init__(text)
         self.wait_s, self.moved = wait_s, moved

@@ -37,7 +37,7 @@ class Pushed:
 
 
 def push(
-    source: str | InLayout,
+    source: str | Remote | InLayout,
     destination: str | Remote | InLayout,
     *,
     settings: Settings | None = None,

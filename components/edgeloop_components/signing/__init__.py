@@ -17,6 +17,7 @@ from edgeloop_components.signing.verify import (
     Verified,
     attestations,
     copy_signatures,
+    require,
     verify,
     verify_layout,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "new_key",
     "read_signer",
     "read_trusted",
+    "require",
     "sign",
     "sign_file",
     "sign_folder",

@@ -27,7 +27,7 @@ from edgeloop_components.signing.bundle import BUNDLES, PREDICATE_ANNOTATION, SI
 from edgeloop_contracts.ecdsa import PublicKey, SignatureError
 from edgeloop_contracts.signature import open_claim, open_statement, subjects
 
-__all__ = ["Attestation", "Verified", "attestations", "copy_signatures", "verify", "verify_layout"]
+__all__ = ["Attestation", "Verified", "attestations", "copy_signatures", "require", "verify", "verify_layout"]
 
 MOST_CLAIM_BYTES, MOST_BUNDLE_BYTES = 1 << 20, 32 << 20
 
@@ -95,6 +95,15 @@ def attestations(layout: Path, digest: str, keys: Sequence[PublicKey]) -> list[A
         if digest in about.values() and statement.get("predicateType") != SIGNED:
             found.append(Attestation(str(statement.get("predicateType")), statement.get("predicate"), key.key_id))
     return found
+
+
+def require(digest: str, found: Sequence[Attestation], predicate_types: Sequence[str]) -> None:
+    """SignatureError when a statement of one of these types is not among those found."""
+    there = sorted({one.predicate_type for one in found})
+    if lacking := [kind for kind in predicate_types if kind not in there]:
+        raise SignatureError(
+            f"image {digest}: expected signed statements of the type {', '.join(lacking)}, found {', '.join(there) or 'none'}"
+        )
 
 
 def copy_signatures(source: Path, destination: Path, digest: str) -> int:

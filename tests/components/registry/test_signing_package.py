@@ -219,3 +219,26 @@ def test_any_bundle_is_read(data: bytes, value: object) -> None:
             assert isinstance(open_bundle(text), dict)
         except SignatureError:
             continue
+
+
+def test_signed_files_reach_the_node(signer: Signer, tmp_path: Path) -> None:
+    """What is signed when a model is packed verifies on the node from the unpacked image, and not when a byte of it changed."""
+    from edgeloop_components.package.core import model_folder, model_place
+    from edgeloop_components.package.layers import files_layer
+    from edgeloop_node.verify import verify_folder
+
+    compiled, made = tmp_path / "compiled", version(3)
+    compiled.mkdir()
+    for name in ("model.onnx", "reference.json", "golden.json"):
+        (compiled / name).write_text(f"content of {name}")
+    with model_folder(made, compiled) as folder:
+        sign_folder(folder, signer, predicate={"loop": made.loop, "version": made.number})
+        layer = files_layer(folder, model_place(made))
+        digest = oci.write_image(tmp_path / "l", [layer], platform="linux/arm64", config={})
+    oci.unpack(tmp_path / "l", digest, tmp_path / "root")
+    on_node = tmp_path / "root" / model_place(made)
+    assert verify_folder(on_node, tmp_path / "k.pub") == signer.public
+    (on_node / "golden.json").chmod(0o644)
+    (on_node / "golden.json").write_text("content of golden.jsoN")
+    with pytest.raises(SignatureError, match=r"golden\.json: expected sha256:"):
+        verify_folder(on_node, tmp_path / "k.pub")
