@@ -15,6 +15,7 @@ from edgeloop_components.native import (
     dense,
     elementwise,
     encoders,
+    labels,
     linear,
     moving,
     reductions,
@@ -36,6 +37,7 @@ OPERATORS: Mapping[tuple[str, str], Operator] = {
     **dense.OPERATORS,
     **elementwise.OPERATORS,
     **encoders.OPERATORS,
+    **labels.OPERATORS,
     **linear.OPERATORS,
     **moving.OPERATORS,
     **reductions.OPERATORS,
@@ -43,4 +45,6 @@ OPERATORS: Mapping[tuple[str, str], Operator] = {
     **svm.OPERATORS,
     **trees.OPERATORS,
 }
-ANY_AXIS = frozenset((("", "Cast"), ("", "Identity"), ("", "Reshape"), ("", "Flatten"), ("", "Squeeze")))
+ANY_AXIS = frozenset(
+    ("", op) for op in ("Cast", "Concat", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", *reductions.FORMS)
+)
