@@ -64,7 +64,7 @@ def referring(layout: Path, digest: str) -> Iterator[Document]:
 def signatures(layout: Path, digest: str) -> Iterator[Document]:
     """The documents that the layout has under cosign's tag for `digest`."""
     for entry in read_index(layout)["manifests"]:
-        if entry.get("annotations", {}).get(REF_NAME, "").rpartition(":")[2] == signature_tag(digest):
+        if str((entry.get("annotations") or {}).get(REF_NAME)).rpartition(":")[2] == signature_tag(digest):
             yield document_of(layout, entry["digest"])
 
 

@@ -44,4 +44,4 @@ def _layers(document: Document) -> dict[str, Mapping[str, Any]]:
     layers = document.body.get("layers")
     if not isinstance(layers, list) or any(blob.media_type != SIMPLE_SIGNING for blob in document.blobs[1:]):
         raise UnsoundError(f"signatures: expected layers of the type {SIMPLE_SIGNING}, found others")
-    return {json.dumps([layer["digest"], layer.get("annotations", {}).get(SIGNATURE)]): layer for layer in layers}
+    return {json.dumps([layer["digest"], (layer.get("annotations") or {}).get(SIGNATURE)]): layer for layer in layers}

@@ -10,12 +10,12 @@ import typer
 
 from edgeloop_pipelines.cli.console import JsonOption, emit, say
 
-app = typer.Typer(help="Make keys that sign images and models.", no_args_is_help=True)
+app = typer.Typer(help="Make keys that sign images and models, and sign files.", no_args_is_help=True)
 
 
 @app.callback()
 def _keys() -> None:
-    """Make keys that sign images and models."""
+    """Make keys that sign images and models, and sign files."""
 
 
 @app.command()
@@ -41,6 +41,31 @@ def new(
     (key,) = read_trusted(public)
     document = {"private": str(private), "public": str(public), "key_id": key.key_id, "encrypted": bool(password)}
     emit(document, lambda: _show(private, public, key.key_id, encrypted=bool(password)), as_json)
+
+
+@app.command("sign")
+def sign_command(
+    path: Annotated[Path, typer.Argument(help="a file, such as a native server; or a model folder")],
+    *,
+    key: Annotated[Path, typer.Option("--key", metavar="FILE", envvar="EDGELOOP_SIGNING_KEY", help="the private key")],
+    as_json: JsonOption = False,
+) -> None:
+    """Sign a file (FILE.sig, as `cosign verify-blob` takes it) or a model folder (signature.json in it).
+
+    A node verifies it offline: `edgeloop-node verify`, before a server's program takes over, or before a model is loaded.
+
+    Examples:
+
+      edgeloop keys sign out/linux/arm/v7/server --key signing.key
+      edgeloop-node verify --key signing.pub --file server
+    """
+    from edgeloop_components.signing import read_signer, sign_file, sign_folder
+    from edgeloop_components.signing.keys import PASSWORD
+
+    signer = read_signer(key, os.environ.get(PASSWORD, ""))
+    made = sign_folder(path, signer) if path.is_dir() else sign_file(path, signer)
+    document = {"signature": str(made), "key_id": signer.public.key_id}
+    emit(document, lambda: say(f"{made}: signed with {signer.public.key_id}"), as_json)
 
 
 def _show(private: Path, public: Path, key_id: str, *, encrypted: bool) -> None:

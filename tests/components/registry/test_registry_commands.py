@@ -85,6 +85,21 @@ def test_from_key_to_verified(
     assert code == 0
 
 
+def test_files_are_signed_for_nodes(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """`keys sign` makes what `edgeloop-node verify` asks for: a detached signature of a file, and one of a model folder."""
+    from edgeloop_node.verify import verify_file, verify_folder
+
+    (tmp_path / "model").mkdir()
+    for name in ("server", "model/model.onnx"):
+        (tmp_path / name).write_bytes(b"bytes")
+    assert run("keys", "new", tmp_path / "a.key")[0] == 0
+    for name in ("server", "model"):
+        assert run("keys", "sign", tmp_path / name, "--key", tmp_path / "a.key")[0] == 0
+    verified = verify_file(tmp_path / "server", tmp_path / "server.sig", tmp_path / "a.pub")
+    assert verify_folder(tmp_path / "model", tmp_path / "a.pub") == verified
+    assert run("keys", "sign", tmp_path / "gone", "--key", tmp_path / "a.key")[0] == 1
+
+
 def test_failures_have_exit_codes(
     run: Callable[..., tuple[int, str, str]],
     made: Made,

@@ -242,3 +242,55 @@ def test_signed_files_reach_the_node(signer: Signer, tmp_path: Path) -> None:
     (on_node / "golden.json").write_text("content of golden.jsoN")
     with pytest.raises(SignatureError, match=r"golden\.json: expected sha256:"):
         verify_folder(on_node, tmp_path / "k.pub")
+
+
+@pytest.mark.parametrize("signing", [True, False])
+def test_package_step(
+    signer: Signer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    signing: bool,
+) -> None:
+    """The pipeline's package step signs image, provenance and bills of materials when a key is configured, and says which."""
+    from edgeloop_components import wrapping
+    from edgeloop_components.catalog import catalog
+    from edgeloop_components.steps import Step
+    from edgeloop_contracts import ParityResult, ResourceProfile
+
+    made, compiled = version(3), tmp_path / "compiled"
+    (compiled / "model").mkdir(parents=True)
+    for name, data in (("server", "\x7fELF"), ("reference.json", "{}"), ("golden.json", "{}")):
+        (compiled / "model" / name).write_text(data)
+    documents = {
+        "parity.json": ParityResult(
+            loop="pump", target="t", runtime="native", rows=1, max_abs_difference=0, limit=1, passed=True
+        ),
+        "profile.json": ResourceProfile(
+            loop="pump", target="t", method="x", latency_p50_ms=1, latency_p99_ms=1, memory_peak_mib=1, cpu_request_m=1,
+            cpu_limit_m=1, memory_request_mib=1, memory_limit_mib=1,
+        ),
+        "version.json": made,
+    }  # fmt: skip
+    for name, document in documents.items():
+        (compiled / name).write_text(dumps(document))
+    kept: list[Package] = []
+    monkeypatch.setattr(catalog, "put_package", lambda _, package, **more: kept.append(package))
+    monkeypatch.setattr("edgeloop_components.stores.objects.connect", lambda: None)
+    monkeypatch.setenv("EDGELOOP_IMAGES", str(tmp_path / "images"))
+    monkeypatch.setenv("EDGELOOP_SIGNING_KEY", str(tmp_path / "k.key") if signing else "")
+    loop = replace(LOOP, targets=(replace(LOOP.targets[0], runtime="native"),))
+    step = Step("package", "t", loop, "r")
+    package = wrapping.pack(step, str(compiled), str(compiled), str(compiled), str(tmp_path / "out"))
+    assert kept == [package]
+    assert loads(Package, (tmp_path / "out" / "package.json").read_bytes()) == package
+    if not signing:
+        assert package.signatures == ()
+        return
+    assert check_image(package.digest, package.signatures, [signer.public]) == signer.public
+    assert verify_layout(tmp_path / "images", package.digest, [signer.public])
+    kinds = {one.predicate_type for one in attestations(tmp_path / "images", package.digest, [signer.public])}
+    assert kinds == {"https://slsa.dev/provenance/v1", "https://spdx.dev/Document", "https://cyclonedx.org/bom"}
+    again = wrapping.pack(step, str(compiled), str(compiled), str(compiled), str(tmp_path / "out"))
+    assert again == package
