@@ -49,10 +49,13 @@ class Compiled:
 def compile_pipeline(image: str, loop: Loop | None = None) -> Compiled:
     """Compiles the pipeline with its steps in `image` (`name@sha256:<hex>`), for any loop or with one as the default.
 
+    Without `image` it is the one that this release was built with, where there is one.
     `NotForClustersError` when the image has no digest, or the loop needs what a cluster does not have.
     """
+    from edgeloop_components import built_image
     from edgeloop_pipelines import training
 
+    image = image or built_image("steps")
     if not _BY_DIGEST.fullmatch(image):
         raise NotForClustersError(
             f"image of the steps: expected name@sha256:<64 hex digits>, got {image or 'nothing'}",

@@ -36,7 +36,7 @@ ROOTS = ("onnxruntime", "numpy", "uvicorn", "uvloop", "httptools", "paho-mqtt")
 PYTHON_VERSION = "3.11"
 _GLIBC = 36  # of the base: Debian bookworm
 _MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
-_HEAD = "# Written by `python -m edgeloop_components.package.wheels lock requirements.lock`: what images need of it.\n"
+_HEAD = "# Written by `python -m edgeloop_components.package.wheels lock`: what an image needs of requirements.lock.\n"
 
 
 def entries_of(text: str) -> dict[str, str]:
@@ -165,10 +165,11 @@ def _closure(names: Iterable[str], metadata: Mapping[str, Message], platform: st
     return sorted(found)
 
 
-def _lock(path: Path) -> None:
-    names = [distribution.metadata["Name"] for distribution in closure(ROOTS)]
-    LOCK.write_text(subset(path.read_text(), names))
-    print(f"{LOCK}: {', '.join(sorted(names))}")
+def _lock(options: argparse.Namespace) -> None:
+    names = [distribution.metadata["Name"] for distribution in closure(options.roots)]
+    text = subset(options.path.read_text(), {*names, *options.alone})
+    options.out.write_text(text)
+    print(f"{options.out}: {', '.join(entries_of(text))}")
 
 
 def _fetch(platforms: Iterable[str]) -> None:
@@ -184,7 +185,10 @@ def main(arguments: list[str] | None = None) -> int:
     commands = top.add_subparsers(dest="command", required=True)
     lock = commands.add_parser("lock", help="take what images need out of a lock file")
     lock.add_argument("path", type=Path, help="the repository's requirements.lock")
-    lock.set_defaults(run=lambda options: _lock(options.path))
+    lock.add_argument("--roots", nargs="+", default=ROOTS, help="with all that they need [those of server images]")
+    lock.add_argument("--alone", nargs="+", default=[], help="without what they need")
+    lock.add_argument("--out", type=Path, default=LOCK, help="file to write")
+    lock.set_defaults(run=_lock)
     brought = commands.add_parser("fetch", help="fetch the wheels of all platforms, or of some, into the cache")
     brought.add_argument("--platform", action="append", choices=list(_MACHINES))
     brought.set_defaults(run=lambda options: _fetch(options.platform or _MACHINES))

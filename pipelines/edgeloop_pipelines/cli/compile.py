@@ -10,7 +10,10 @@ import typer
 from edgeloop_pipelines.cli.console import JsonOption, emit, say
 
 ImageOption = Annotated[
-    str, typer.Option(envvar="EDGELOOP_STEPS_IMAGE", help="Image of the steps, by digest: name@sha256:...")
+    str,
+    typer.Option(
+        envvar="EDGELOOP_STEPS_IMAGE", help="Image of the steps, by digest: name@sha256:... [the release's own]"
+    ),
 ]
 
 
@@ -48,5 +51,5 @@ def command(
     for path, text in texts.items():
         write_text(path, text)
     files = [str(path) for path in texts]
-    document = {"pipeline": compiled.name, "version": compiled.version, "image": image, "files": files}
+    document = {"pipeline": compiled.name, "version": compiled.version, "image": compiled.image, "files": files}
     emit(document, lambda: say("\n".join((f"{compiled.name}, version {compiled.version}", *files))), as_json)
