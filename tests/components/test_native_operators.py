@@ -347,6 +347,36 @@ def reshape(d: Draw, g: G, t: T) -> T:
     return g.node("Reshape", [t.name, g.constant(np.array([-1, *row]))])
 
 
+def shape(d: Draw, g: G, t: T) -> T:
+    """The shape of one tensor for another of the same elements."""
+    width = int(np.prod(t.shape, dtype=int))
+    flat = g.node("Reshape", [t.name, g.constant(np.array([-1, width]))])
+    sizes = g.node("Shape", [t.name])
+    return g.node("Reshape", [flat.name, sizes.name])
+
+
+def constant_of_shape(d: Draw, g: G, t: T) -> T:
+    sizes = g.node("Shape", [t.name])
+    kind = d(st.sampled_from(("float32", "int64")))
+    value = d(st.sampled_from([None, numpy_helper.from_array(finite(d, kind, (1,)))]))
+    made = g.node("ConstantOfShape", [sizes.name], value=value)
+    return g.node("Add", [as_kind(g, made, t.kind).name, t.name])
+
+
+def stacked(d: Draw, g: G, t: T) -> T:
+    """Rows as [1, N, C], several of them as [k, N, C], and one number of each k: how voting graphs look."""
+    names = []
+    for _ in range(d(st.integers(2, 3))):
+        scaled = g.node("Mul", [t.name, g.constant(finite(d, "float32", ()))])
+        names.append(g.node("Reshape", [scaled.name, g.constant(np.array([1, -1, *t.shape]))]).name)
+    many = g.node("Concat", names, axis=0)
+    keep = d(st.integers(0, 1))
+    mean = g.node(
+        d(st.sampled_from(["ReduceMean", "ReduceSum"])), [many.name, g.constant(np.array([0]))], keepdims=keep
+    )
+    return g.node("Squeeze", [mean.name, g.constant(np.array([0]))]) if keep else mean
+
+
 def flatten(d: Draw, g: G, t: T) -> T:
     return g.node("Flatten", [t.name], axis=d(st.sampled_from([None, 1, -len(t.shape)]) if t.shape else st.just(1)))
 
@@ -591,7 +621,8 @@ MAKERS: dict[tuple[str, str], Maker] = {
     ("", "Cast"): cast, ("", "Clip"): clip, ("", "Pow"): power, ("", "Where"): where,
     ("", "LpNormalization"): lp_normalization, ("", "LayerNormalization"): layer_normalization,
     ("", "InstanceNormalization"): instance_normalization, ("", "BatchNormalization"): batch_normalization,
-    ("", "Identity"): identity, ("", "Dropout"): dropout, ("", "Reshape"): reshape, ("", "Flatten"): flatten,
+    ("", "Identity"): identity, ("", "Shape"): shape, ("", "ConstantOfShape"): constant_of_shape,
+    ("", "Dropout"): dropout, ("", "Reshape"): reshape, ("", "Flatten"): flatten,
     ("", "Squeeze"): squeeze, ("", "Unsqueeze"): unsqueeze, ("", "Transpose"): transpose, ("", "Concat"): concat,
     ("", "Split"): split, ("", "Slice"): cut, ("", "Gather"): gather, ("", "Expand"): expand, ("", "Tile"): tile,
     ("", "Pad"): pad, ("", "Conv"): conv, ("", "MaxPool"): max_pool, ("", "AveragePool"): average_pool,
@@ -603,7 +634,8 @@ MAKERS: dict[tuple[str, str], Maker] = {
 }  # fmt: skip
 ROW_AXES = {  # least and most axes of a row, where it is not 0 to 3
     **dict.fromkeys(("Conv", "MaxPool", "AveragePool", "InstanceNormalization"), (2, 3)), "GlobalMaxPool": (2, 3),
-    "GlobalAveragePool": (2, 3), **dict.fromkeys(("FeatureVectorizer", "Imputer", "Gemm", "ArrayFeatureExtractor"), (1, 1)), "OneHotEncoder": (1, 1),
+    "GlobalAveragePool": (2, 3), **dict.fromkeys(("FeatureVectorizer", "Imputer", "Gemm", "ArrayFeatureExtractor"), (1, 1)),
+    "OneHotEncoder": (1, 1),
     **dict.fromkeys(
         words(
         "Transpose Concat Split Slice Gather Expand Tile Pad BatchNormalization LayerNormalization "
@@ -716,6 +748,18 @@ def test_an_operator_computes_what_onnxruntime_does(
     check([one_of(data.draw, key) for _ in range(GRAPHS)], compile_all, 1e-5 if key[1] in ORDER else 1e-6)
 
 
+@BOUNDED
+@given(data=st.data())
+def test_stacked_rows_have_the_batch_as_their_second_axis(compile_all: Callable[..., Any], data: Any) -> None:
+    """Concat and reductions over the axis before the batch compute what onnxruntime does."""
+
+    def one(d: Draw) -> tuple[G, list[T]]:
+        g = G(rows(d, shapes(d, 1, 2), ()))
+        return g, [stacked(d, g, T("x", g.x))]
+
+    check([one(data.draw) for _ in range(GRAPHS)], compile_all, 1e-5)
+
+
 CHAINED = words(
     "Abs Neg Relu Elu LeakyRelu Sigmoid Tanh Softsign Erf HardSigmoid Add Sub Mul Max Min PRelu Clip Reshape Flatten "
     "Unsqueeze Squeeze Transpose Concat Slice Gather Expand Tile Pad ReduceSum ReduceMean ReduceMax ReduceMin Conv MaxPool "
@@ -741,9 +785,9 @@ def test_chains_of_operators_compute_what_onnxruntime_does(compile_all: Callable
     check([chain(data.draw) for _ in range(20)], compile_all, 1e-4)
 
 
-ELSEWHERE = words("SVMClassifier SVMRegressor Scaler Normalizer LinearClassifier LinearRegressor TreeEnsemble") + words(
-    "TreeEnsembleClassifier TreeEnsembleRegressor"
-)
+ELSEWHERE = words(
+    "ZipMap SVMClassifier SVMRegressor Scaler Normalizer LinearClassifier LinearRegressor TreeEnsemble"
+) + words("TreeEnsembleClassifier TreeEnsembleRegressor")
 
 
 def test_every_operator_is_compared_with_onnxruntime() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from edgeloop_components.native import source
 from edgeloop_components.native.operators import ANY_AXIS, OPERATORS
 from edgeloop_components.native.places import placed
+from edgeloop_components.native.shaping import SIZES
 from edgeloop_components.native.values import Value, constant
 from edgeloop_components.native.writer import Writer
 from edgeloop_components.onnxgraph import Graph, Node, Tensor, Unsupported
@@ -84,7 +85,7 @@ def _inputs(node: Node, values: Mapping[str, Value | None], constants: Mapping[s
         found = tuple(values[name] if name in values else constant(constants[name]) for name in node.inputs)
     except KeyError as error:
         raise node.refused(f"an input of the type {str(error)[:40]} is not supported") from error
-    if not any(value is not None and value.constant is None for value in found):
+    if not any(value is not None and (value.constant is None or value.kind == SIZES) for value in found):
         raise node.refused("all its inputs are constants, and it is not folded")
     return found
 

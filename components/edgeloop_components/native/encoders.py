@@ -1,4 +1,4 @@
-"""What prepares features and labels in ai.onnx.ml: ArrayFeatureExtractor, Binarizer, Imputer, LabelEncoder and others.
+"""What prepares features and labels in ai.onnx.ml: Binarizer, FeatureVectorizer, Imputer, LabelEncoder, OneHotEncoder.
 
 Texts are known only as final labels: a LabelEncoder may give them out, as numbers that stand for them. A table is searched
 from its start, so that the first of equal keys counts; NaN as a key meets NaN since operator set 4. Binarizer leaves NaN as
@@ -25,37 +25,6 @@ __all__ = ["OPERATORS"]
 
 ML = "ai.onnx.ml"
 UNKNOWN_TEXT = "_Unused"  # the operator set's default
-
-
-def _extractor(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:
-    """Columns of a row, or the label that an index picks: the result is [1, N] then."""
-    node.only()
-    source, index = taken(node, inputs, 2, 2)
-    if source.constant is None:
-        return _columns(node, source, index, writer)
-    count = source.width
-    if (
-        index.shape not in ((), (1,))
-        or index.kind != "int64"
-        or index.texts is not None
-        or source.shape[-1:] != (count,)
-    ):
-        raise node.refused("expected a list of labels and one index a row")
-    out = writer.new(source.kind, (1,), source.texts)
-    k = f"{writer.at(index)}[0]"
-    writer.put(f"{out.name}[0] = {writer.at(source)}[{k} < 0 ? 0 : {k} < {count} ? {k} : {count - 1}];")
-    return (out.alias((1,), 1),)
-
-
-def _columns(node: Node, source: Value, index: Value, writer: Writer) -> tuple[Value, ...]:
-    if index.constant is None or index.kind != "int64" or len(source.shape) != 1:
-        raise node.refused("expected rows [N, C] and constant indices")
-    places = index.constant.ravel()
-    if not places.size or places.min() < 0 or places.max() >= source.shape[0]:
-        raise node.wrong(f"expected indices below {source.shape[0]}, found {places[:8].tolist()}")
-    out = writer.new(source.kind, (places.size,), source.texts)
-    writer.loop(places.size, f"{out.name}[i] = {writer.at(source)}[{writer.table(places, 'int32')}[i]];")
-    return (out,)
 
 
 def _binarizer(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:
@@ -200,7 +169,6 @@ def _default(node: Node, kind: str, values: Any) -> Any:
 
 
 OPERATORS: Mapping[tuple[str, str], Operator] = {
-    (ML, "ArrayFeatureExtractor"): _extractor,
     (ML, "Binarizer"): _binarizer,
     (ML, "FeatureVectorizer"): _feature_vectorizer,
     (ML, "Imputer"): _imputer,

@@ -65,6 +65,8 @@ ROWS: Mapping[str, Form] = {
         "a shape that fixes the batch or joins it with another axis",
     ),
     "Flatten": Form("1-26", "axis 1, and axes that keep the batch apart", "axes that join the batch with others"),
+    "Shape": Form("1-26", "as the shape of Reshape and ConstantOfShape", "in any other place"),
+    "ConstantOfShape": Form("9-26", "of what Shape gives"),
     "Squeeze Unsqueeze": Form("1-26", f"axes: {TABLES.format(13)}", "Squeeze without axes, or of the batch"),
     "Transpose": Form("1-26", "orders that leave the batch first", "others"),
     "Concat": Form("1-26", "along axes of the row", "along the batch; constants among the inputs"),
@@ -117,8 +119,10 @@ ROWS: Mapping[str, Form] = {
 }
 ML_ROWS: Mapping[str, Form] = {
     "ArrayFeatureExtractor": Form(
-        "1-5", "columns by constant indices; labels by an index that varies, which the nearest end of the list bounds"
+        "1-5",
+        "columns by constant indices; labels by an index that varies (out of range: the first, where onnxruntime fails)",
     ),
+    "ZipMap": Form("1-5", "left out: the scores come out as the tensor that they were"),
     "Binarizer": Form("1-5", "float32; NaN stays NaN, where onnxruntime fails"),
     "FeatureVectorizer": Form("1-5", f"rows of {NUMBERS}", "inputdimensions that differ from the inputs"),
     "Imputer": Form("1-5", "float32 and int64 rows; one value, or one a feature"),

@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING
 
 from edgeloop_components.native.dense import row_axis
 from edgeloop_components.native.elementwise import NUMBERS
-from edgeloop_components.native.reductions import constant_integers
-from edgeloop_components.native.shaping import activation
-from edgeloop_components.native.strides import Inputs, contiguous, copy, literal, loops, numbers, operand, taken
+from edgeloop_components.native.shaping import activation, whole_axis
+from edgeloop_components.native.strides import (
+    Inputs,
+    constant_integers,
+    contiguous,
+    copy,
+    literal,
+    loops,
+    numbers,
+    operand,
+    taken,
+)
 from edgeloop_components.native.values import Value
 from edgeloop_components.native.writer import Writer
 from edgeloop_components.onnxgraph import Node
@@ -47,9 +56,9 @@ def _concat(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:
     kind = numbers(node, values, (*NUMBERS, "bool"))
     if any(value.constant is not None for value in values):
         raise node.refused("constants among its inputs, which would fix the size of the batch, are not supported")
-    axis = row_axis(node, values[0], node.integer("axis", 1))
+    axis = whole_axis(node, values[0], node.integer("axis", 1))
     rest = {(*value.shape[:axis], *value.shape[axis + 1 :]) for value in values}
-    if len({value.rank for value in values}) > 1 or len(rest) > 1:
+    if len({(value.rank, value.batch_axis) for value in values}) > 1 or len(rest) > 1:
         raise node.wrong(f"expected rows that differ in one axis, found {[list(value.shape) for value in values][:4]}")
     shape = list(values[0].shape)
     shape[axis] = sum(value.shape[axis] for value in values)
@@ -58,7 +67,7 @@ def _concat(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:
     for value in values:
         copy(writer, value, out, value.shape, given=contiguous(value.shape), put=steps, at=at)
         at += value.shape[axis] * steps[axis]
-    return (out,)
+    return (out.alias(out.shape, values[0].batch_axis),)
 
 
 def _split(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:

@@ -50,7 +50,7 @@ def _copy(writer: Writer, value: Value, place: int) -> str:
 
 
 def _local(buffer: Buffer) -> str:
-    return f"{C_TYPES[buffer.kind]} {buffer.name}[{buffer.width}];"
+    return f"{C_TYPES[buffer.kind]} {buffer.name}[{buffer.width}]; (void){buffer.name};"  # a result may have no reader
 
 
 def _in_scratch(buffer: Buffer, offset: int) -> str:

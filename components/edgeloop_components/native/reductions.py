@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edgeloop_components.native.dense import row_axis
 from edgeloop_components.native.elementwise import FLOATS, NUMBERS
-from edgeloop_components.native.strides import Inputs, contiguous, literal, loops, numbers, taken
+from edgeloop_components.native.shaping import whole_axis
+from edgeloop_components.native.strides import Inputs, constant_integers, contiguous, literal, loops, numbers, taken
 from edgeloop_components.native.values import Value
 from edgeloop_components.native.writer import Writer
 from edgeloop_components.onnxgraph import Node
@@ -23,7 +24,7 @@ from edgeloop_components.onnxgraph import Node
 if TYPE_CHECKING:
     from edgeloop_components.native.operators import Operator
 
-__all__ = ["OPERATORS", "constant_integers"]
+__all__ = ["OPERATORS"]
 
 FLOAT = ("float32",)
 
@@ -54,15 +55,6 @@ FORMS: Mapping[str, Form] = {
 WRAPPED = {"# += @": "+", "# *= @": "*"}
 
 
-def constant_integers(node: Node, value: Value | None, what: str) -> list[int]:
-    """The numbers of a constant input. Unsupported when they are computed."""
-    if value is None:
-        return []
-    if value.constant is None or value.texts is not None or value.kind not in ("int64", "int32"):
-        raise node.refused(f"expected {what} as constant integers")
-    return [int(number) for number in value.constant.ravel()]
-
-
 def _axes(node: Node, inputs: Inputs, value: Value) -> list[int]:
     """The row axes to reduce."""
     by_input = node.version >= (13 if node.op == "ReduceSum" else 18)
@@ -70,7 +62,7 @@ def _axes(node: Node, inputs: Inputs, value: Value) -> list[int]:
     axes = constant_integers(node, given, "axes") if by_input else node.integers("axes").tolist()
     if not axes:
         raise node.refused("without axes it works along the batch axis too")
-    return sorted({row_axis(node, value, axis) for axis in axes})
+    return sorted({whole_axis(node, value, axis) for axis in axes})
 
 
 def _reduce(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:
@@ -96,8 +88,9 @@ def _reduce(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:
         end = form.end.replace("#", f"{out.name}[i]").replace("%", count).replace("$", f"{largest}[i]")
         writer.loop(out.width, f"{end};")
     if node.integer("keepdims", 1):
-        return (out,)
-    return (out.alias(tuple(size for axis, size in enumerate(kept) if axis not in axes)),)
+        return (out.alias(out.shape, value.batch_axis),)
+    left = tuple(size for axis, size in enumerate(kept) if axis not in axes)
+    return (out.alias(left, value.batch_axis - sum(axis < value.batch_axis for axis in axes)),)
 
 
 def _accumulate(

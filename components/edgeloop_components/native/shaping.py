@@ -11,18 +11,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from edgeloop_components.native.reductions import constant_integers
-from edgeloop_components.native.strides import Inputs, taken
-from edgeloop_components.native.values import Value
+from edgeloop_components.native.strides import Inputs, constant_integers, literal, taken
+from edgeloop_components.native.values import C_TYPES, Value
 from edgeloop_components.native.writer import Writer
 from edgeloop_components.onnxgraph import Node
 
 if TYPE_CHECKING:
     from edgeloop_components.native.operators import Operator
 
-__all__ = ["OPERATORS", "activation"]
+__all__ = ["OPERATORS", "SIZES", "activation", "whole_axis"]
 
 BATCH = -2  # stands for the size of the batch in a whole shape
+SIZES = "sizes"  # the kind of what Shape gives; no other operator than those here takes it
 
 
 def _whole(value: Value) -> list[int]:
@@ -32,6 +32,8 @@ def _whole(value: Value) -> list[int]:
 
 def _reshaped(node: Node, value: Value, sizes: Sequence[int]) -> Value:
     """The same elements in a whole shape that has BATCH once. Unsupported when they lie in another order then."""
+    if list(sizes).count(BATCH) != 1:
+        raise node.refused("expected a shape with the batch once")
     place = list(sizes).index(BATCH)
     rest = (*sizes[:place], *sizes[place + 1 :])
     if math.prod(rest) != value.width:
@@ -47,6 +49,41 @@ def activation(node: Node, inputs: Inputs) -> Value:
     if value is None or value.constant is not None:
         raise node.refused("expected a tensor that varies as its first input")
     return value
+
+
+def whole_axis(node: Node, value: Value, axis: int) -> int:
+    """The axis of the row for an axis of the whole tensor, wherever its batch axis is. Unsupported for that, ModelError."""
+    place = axis + value.rank if axis < 0 else axis
+    if not 0 <= place < value.rank:
+        raise node.wrong(f"expected an axis of {value.rank}, found {axis}")
+    if place == value.batch_axis:
+        raise node.refused("it works along the batch axis")
+    return place - (place > value.batch_axis)
+
+
+def _shape(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:  # noqa: ARG001
+    import numpy as np
+
+    node.only("start", "end")
+    whole = _whole(activation(node, inputs))
+    part = whole[node.integer("start", 0) : node.integer("end", len(whole))]
+    return (Value(SIZES, (len(part),), constant=np.array(part)),)
+
+
+def _constant_of_shape(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:
+    node.only("value")
+    sizes = inputs[0] if inputs else None
+    filling = node.tensor("value")
+    kind = "float32" if filling is None else str(filling.dtype)
+    if sizes is None or sizes.constant is None or sizes.kind != SIZES or kind not in C_TYPES:
+        raise node.refused("only what Shape gives is supported, and numbers to fill it with")
+    whole = sizes.constant.tolist()
+    if whole.count(BATCH) != 1 or (filling is not None and filling.size != 1):
+        raise node.refused("expected a shape that has the batch, and one value")
+    place = whole.index(BATCH)
+    out = writer.new(kind, (*whole[:place], *whole[place + 1 :]))
+    writer.loop(out.width, f"{out.name}[i] = {literal(0 if filling is None else filling.ravel()[0], kind)};")
+    return (out.alias(out.shape, place),)
 
 
 def _identity(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:  # noqa: ARG001
@@ -67,8 +104,11 @@ def _dropout(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:  
 def _reshape(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:  # noqa: ARG001
     node.only("shape", "allowzero", "consumed_inputs")
     value = activation(node, inputs)
-    target = constant_integers(node, inputs[1], "a shape") if len(inputs) > 1 else node.integers("shape").tolist()
+    given = inputs[1] if len(inputs) > 1 else None
     whole = _whole(value)
+    if given is not None and given.constant is not None and given.kind == SIZES:
+        return (_reshaped(node, value, given.constant.tolist()),)
+    target = constant_integers(node, given, "a shape") if given is not None else node.integers("shape").tolist()
     if any(size < -1 for size in target) or target.count(-1) > 1:
         raise node.wrong(f"expected sizes, found {target[:8]}")
     if 0 in target and node.integer("allowzero", 0):
@@ -132,10 +172,12 @@ def _unsqueeze(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:
 
 
 OPERATORS: Mapping[tuple[str, str], Operator] = {
+    ("", "ConstantOfShape"): _constant_of_shape,
     ("", "Dropout"): _dropout,
     ("", "Flatten"): _flatten,
     ("", "Identity"): _identity,
     ("", "Reshape"): _reshape,
+    ("", "Shape"): _shape,
     ("", "Squeeze"): _squeeze,
     ("", "Unsqueeze"): _unsqueeze,
 }

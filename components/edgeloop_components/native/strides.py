@@ -17,7 +17,18 @@ from edgeloop_components.onnxgraph import Node
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Inputs", "Steps", "aligned", "contiguous", "copy", "loops", "numbers", "operand", "taken"]
+__all__ = [
+    "Inputs",
+    "Steps",
+    "aligned",
+    "constant_integers",
+    "contiguous",
+    "copy",
+    "loops",
+    "numbers",
+    "operand",
+    "taken",
+]
 
 Inputs = tuple["Value | None", ...]
 Steps = tuple[int, ...]  # elements from one place to the next along each axis; 0 where it is broadcast
@@ -40,6 +51,15 @@ def numbers(node: Node, values: Sequence[Value], kinds: Sequence[str]) -> str:
     if len(found) != 1 or not found <= set(kinds):
         raise node.refused(f"expected inputs of one type of {', '.join(kinds)}, found {', '.join(sorted(found))}")
     return found.pop()
+
+
+def constant_integers(node: Node, value: Value | None, what: str) -> list[int]:
+    """The numbers of a constant input. Unsupported when they are computed."""
+    if value is None:
+        return []
+    if value.constant is None or value.texts is not None or value.kind not in ("int64", "int32"):
+        raise node.refused(f"expected {what} as constant integers")
+    return [int(number) for number in value.constant.ravel()]
 
 
 def contiguous(shape: Sequence[int]) -> Steps:
