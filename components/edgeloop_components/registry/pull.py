@@ -27,8 +27,8 @@ from edgeloop_components.registry.transport import Settings
 
 __all__ = ["pull"]
 
-MOST_REFERRERS = 200
-MOST_REFERRER_BYTES = 256 << 20  # of all that refers to one image
+MOST_DOCUMENTS = 1000  # of one image
+MOST_REFERRERS, MOST_REFERRER_BYTES = 500, 256 << 20  # of all that refers to one image
 
 
 def pull(
@@ -65,13 +65,13 @@ def pull(
 class _Pull:
     def __init__(self, source: Repository, layout: Path, meter: Meter) -> None:
         self._from, self._layout, self._meter = source, layout, meter
-        self._there_bytes = 0
+        self._there_bytes, self._left, self._left_bytes = 0, MOST_REFERRERS, MOST_REFERRER_BYTES
 
     def run(self, name: Remote, platform: str, called: str, *, referrers: bool, evidence: bool) -> str:
         root = self._document(name.digest or name.tag)
         fitting = _fitting(root, platform, str(name))
         wanted = root if fitting == root.digest else self._document(fitting)
-        known = self._known(wanted, MOST_DEPTH)
+        known = self._known(wanted)
         blobs = {blob.digest: blob for document in known for blob in document.blobs}
         self._blobs(blobs.values() if not evidence else ())
         for document in known:
@@ -89,12 +89,21 @@ class _Pull:
             return document_of(self._layout, reference)
         return self._from.manifest(reference)
 
-    def _known(self, root: Document, depth: int) -> list[Document]:
-        """`root` and all documents below it, what is named before what names it."""
-        if depth < 0:
-            raise UnsoundError(f"{self._from.where}: expected at most {MOST_DEPTH} indexes in one another, found more")
-        below = [one for child in root.manifests for one in self._known(self._document(child.digest), depth - 1)]
-        return list({one.digest: one for one in (*below, root)}.values())
+    def _known(self, root: Document) -> list[Document]:
+        """`root` and all documents below it, each once, what is named before what names it."""
+        found: dict[str, Document] = {}
+        self._walk(root, found, MOST_DEPTH)
+        return list(found.values())
+
+    def _walk(self, document: Document, found: dict[str, Document], depth: int) -> None:
+        for child in document.manifests:
+            if depth == 0 or len(found) > MOST_DOCUMENTS:
+                raise UnsoundError(
+                    f"{self._from.where}: expected at most {MOST_DOCUMENTS} documents, {MOST_DEPTH} deep, found more"
+                )
+            if child.digest not in found:
+                self._walk(self._document(child.digest), found, depth - 1)
+        found[document.digest] = document
 
     def _blobs(self, blobs: Iterable[Descriptor]) -> None:
         lacking = [blob for blob in blobs if not blob_path(self._layout, blob.digest).exists()]
@@ -110,30 +119,29 @@ class _Pull:
 
     def _referrers(self, digest: str, repository: str) -> None:
         """Signatures and whatever else refers to a document, and to that in turn."""
-        waiting, left_bytes, seen = [digest], MOST_REFERRER_BYTES, {digest}
+        waiting, seen = [digest], {digest}
         while waiting:
             for one in self._from.referrers(waiting.pop()):
-                left_bytes -= one.size
-                if one.digest in seen:
-                    continue
-                seen.add(one.digest)
-                document = self._document(one.digest)
-                left_bytes -= sum(blob.size for blob in document.blobs)
-                self._take(document, "", left_bytes, len(seen))
-                waiting.append(document.digest)
+                if one.digest not in seen:
+                    seen.add(one.digest)
+                    waiting.append(one.digest)
+                    self._take(self._document(one.digest), "")
         if tagged := self._from.find(signature_tag(digest)):
-            left_bytes -= sum(blob.size for blob in tagged.blobs)
-            self._take(tagged, f"{repository}:{signature_tag(digest)}", left_bytes, len(seen))
+            self._take(tagged, f"{repository}:{signature_tag(digest)}")
 
-    def _take(self, document: Document, name: str, left_bytes: int, count: int) -> None:
-        if left_bytes < 0 or count > MOST_REFERRERS or document.manifests:
-            raise UnsoundError(
-                f"{self._from.where}: expected at most {MOST_REFERRERS} artifacts of {MOST_REFERRER_BYTES} bytes that refer to "
-                "an image, found more, or an index"
-            )
-        self._blobs(document.blobs)
-        self._keep(document)
-        list_document(self._layout, document, name)
+    def _take(self, root: Document, name: str) -> None:
+        """One artifact, or an index of them."""
+        for document in self._known(root):
+            self._left_bytes -= len(document.data) + sum(blob.size for blob in document.blobs)
+            self._left -= 1
+            if self._left_bytes < 0 or self._left < 0:
+                raise UnsoundError(
+                    f"{self._from.where}: expected at most {MOST_REFERRERS} artifacts of together {MOST_REFERRER_BYTES} "
+                    "bytes that refer to the image, found more; pull it without referrers"
+                )
+            self._blobs(document.blobs)
+            self._keep(document)
+        list_document(self._layout, root, name)
 
 
 def _fitting(document: Document, platform: str, what: str) -> str:

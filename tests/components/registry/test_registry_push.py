@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from edgeloop_components.package import layout as oci
 from edgeloop_components.package.blobs import LayoutError, blob_path
+from edgeloop_components.package.documents import write_json
 from edgeloop_components.registry import InLayout, RegistryError, Settings, parse, pull, push
 from edgeloop_components.registry.testing import Fault, TestRegistry
 
@@ -129,6 +131,47 @@ def test_referrers(
     assert [entry["digest"] for entry in oci.referrers(tmp_path / "back", artifacts[0])] == [above]
     assert pull(f"{host}/p:1", tmp_path / "bare", settings=settings) == digest
     assert oci.referrers(tmp_path / "bare", digest) == []
+
+
+def test_writers_at_the_same_time(
+    make_index: Callable[..., str], registry: TestRegistry, host: str, settings: Settings, tmp_path: Path
+) -> None:
+    """Eight pushes at once, each with a note and a signature of its own: none of what was pushed one after another is lost."""
+    registry.referrers_api = False
+    model, layouts, notes = os.urandom(1000), [tmp_path / f"l{i}" for i in range(8)], []
+    for i, at in enumerate(layouts):
+        digest = make_index(at, "m:1", model, ("linux/amd64",))
+        notes.append(oci.write_artifact(at, "application/x.note", [("text/plain", b"%d" % i)], subject=digest))
+    with ThreadPoolExecutor(8) as pool:
+        together = [pool.submit(push, f"oci:{at}:m:1", f"{host}/m:1", settings=settings) for at in layouts]
+    assert {one.result().digest for one in together} == {digest}
+    for at in layouts:
+        push(f"oci:{at}:m:1", f"{host}/m:1", settings=settings)
+    document = json.loads(registry.manifests["m", registry.tags["m", digest.replace(":", "-")]][1])
+    assert sorted(entry["digest"] for entry in document["manifests"]) == sorted(notes)
+
+
+def test_index_in_the_place_of_an_artifact(
+    made: Made, registry: TestRegistry, host: str, settings: Settings, tmp_path: Path
+) -> None:
+    """An index may refer to an image, too; indexes without end, and more referrers than any image has, are refused."""
+    at, digest = made
+    push(f"oci:{at}:edge/pump:1", f"{host}/p:1", settings=settings)
+    inner = oci.write_artifact(at, "application/x.note", [("text/plain", b"n")])
+    body = {**oci.document(at, digest), "manifests": [oci.descriptor(at, inner)], "subject": oci.descriptor(at, digest)}
+    entry = write_json(at, oci.INDEX, body)
+    oci.name_image(at, entry["digest"], "edge/about:1")
+    push(f"oci:{at}:edge/about:1", f"{host}/p:about", settings=settings)
+    pull(f"{host}/p:1", tmp_path / "back", settings=settings, referrers=True)
+    assert [one["digest"] for one in oci.referrers(tmp_path / "back", digest)] == [entry["digest"]]
+    assert blob_path(tmp_path / "back", inner).exists()
+    last = digest
+    for _ in range(5):
+        last = write_json(at, oci.INDEX, {**oci.document(at, digest), "manifests": [oci.descriptor(at, last)]})[
+            "digest"
+        ]
+    with pytest.raises(RegistryError, match="at most 4 indexes in one another"):
+        push(f"oci:{at}@{last}", f"{host}/p:deep", settings=settings)
 
 
 def test_fallback_index_is_merged(made: Made, registry: TestRegistry, host: str, settings: Settings) -> None:
