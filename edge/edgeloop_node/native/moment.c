@@ -135,7 +135,9 @@ bool moment_read(slice text, double *seconds) {
             return false;
     }
     int64_t microseconds = (days - UNIX_DAY) * (int64_t)DAY_S * 1000000 + clock - zone;
-    *seconds = (double)microseconds / 1e6;
+    int64_t whole = microseconds / 1000000;
+    bool exact = microseconds < (int64_t)1 << 53 && microseconds > -((int64_t)1 << 53);
+    *seconds = exact ? (double)microseconds / 1e6 : (double)whole + (double)(microseconds - whole * 1000000) / 1e6;
     return r.at == r.end;
 }
 

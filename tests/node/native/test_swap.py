@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -12,7 +11,6 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +248,7 @@ def test_open_files_do_not_pile_up(one: Any, build_native: Any) -> None:
     process, place = one
     fds = Path(f"/proc/{process.child.pid}/fd")
     swap(process, place, build_native(2).server)
-    before = len(os.listdir(fds))
+    before = len(list(fds.iterdir()))
     for i in range(4):
         swap(process, place, build_native(1 + i % 2).server)
-    assert len(os.listdir(fds)) == before
+    assert len(list(fds.iterdir())) == before
