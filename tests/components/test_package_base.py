@@ -366,6 +366,8 @@ def test_the_image_answers_with_its_own_python_in_a_chroot(
     finally:
         server.terminate()
         assert server.wait(30) == 0
+        assert server.stderr is not None
+        server.stderr.close()
 
 
 @pytest.fixture

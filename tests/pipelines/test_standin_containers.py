@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -62,3 +63,48 @@ def test_process_one_of_a_probe_is_the_pods_process() -> None:
     """In a container the server is process 1; here it is the one that was started."""
     words = ("python3", "-m", "x", "check", "--pid", "1", "--level", "1")
     assert containers.with_main_process(words, 4711) == ("python3", "-m", "x", "check", "--pid", "4711", "--level", "1")
+
+
+def test_programs_and_scripts_of_an_image(tmp_path: Path) -> None:
+    """A native program is run as it is; a script for python3 with the interpreter that stands for the image's."""
+    place = place_in(tmp_path)
+    server = place.rootfs / "edgeloop" / "server"
+    server.parent.mkdir()
+    config = ImageConfig(("/edgeloop/server",), (), ("EDGELOOP_MODEL=/model", "OTHER=/nothing"))
+    server.write_bytes(b"\x7fELF")
+    assert containers.command_of({"name": "s"}, {}, config, place).argv == (str(server),)
+    server.write_text("#!/usr/bin/python3 -sP\nprint()\n")
+    command = containers.command_of({"name": "s"}, {}, config, place)
+    assert command.argv == (str(containers.interpreter()), "-S", "-s", "-P", str(server))
+    assert command.env["EDGELOOP_MODEL"] == f"{tmp_path}/rootfs/model"
+    assert command.env["OTHER"] == "/nothing"
+    assert "PYTHONHOME" not in command.env
+    server.write_text("#!/bin/sh\n")
+    assert containers.command_of({"name": "s"}, {}, config, place).argv == (str(server),)
+
+
+def test_an_image_with_its_own_python_is_run_by_that(tmp_path: Path) -> None:
+    """On the Debian base, interpreter, standard library and machine code are the image's, without root and without chroot."""
+    from edgeloop_components.package import layout
+    from edgeloop_components.package.base import debian_image
+    from edgeloop_components.package.layers import PackageError, host_platform
+
+    try:
+        digest = debian_image(host_platform(), tmp_path / "images")
+    except PackageError as error:
+        pytest.skip(f"the Debian base is not to be had here: {error}")
+    place = Place(
+        "p", "ns", "u", NodeView("n1", {}, "127.0.1.1"), tmp_path / "disk", tmp_path / "root", tmp_path / "cache"
+    )
+    layout.unpack(tmp_path / "images", digest, place.rootfs)
+    text = "import os, ssl, sqlite3, sys; print(sys.version_info[:2], ssl.__file__, sqlite3.sqlite_version); "
+    text += "print(open('/proc/self/maps').read())"
+    container = {"name": "s", "command": ["python3", "-c", text]}
+    command = containers.command_of(container, {}, ImageConfig((), (), ()), place)
+    done = subprocess.run(command.argv, env=dict(command.env), capture_output=True, text=True, cwd=place.rootfs)
+    assert done.returncode == 0, done.stderr
+    first, *maps = done.stdout.splitlines()
+    assert first.startswith(f"(3, 11) {place.rootfs}/usr/lib/python3.11/ssl.py")
+    files = {line.split()[-1] for line in maps if ".so" in line}
+    assert len(files) > 5
+    assert all(file.startswith(str(tmp_path)) for file in files), files
