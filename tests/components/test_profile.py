@@ -177,26 +177,21 @@ def test_the_real_server_is_measured(compiled: Path, runtime: str) -> None:
 
 
 def test_without_control_groups_it_says_so(compiled: Path, runtime: str) -> None:
-    """It measures all the same, marks the profile as not limited, and the reason is in the method."""
+    """It measures all the same, marks the profile as not limited, and the reason is in the method.
+
+    A parent of 400 MiB does not make the server larger: the trap of getrusage after fork and exec.
+    """
+    ballast = np.ones(400 * 2**17)
     loop = make_loop(runtime=runtime)
     found = profile(loop, loop.targets[0], compiled, plan=SHORT, groups="no cgroup hierarchy is mounted")
     assert not found.limited
     assert "without limits (no cgroup hierarchy is mounted)" in found.method
     assert found.memory_floor_mib is None
-    assert found.memory_peak_mib > 0
+    assert 0 < found.memory_peak_mib < 200
+    assert ballast.sum() == 400 * 2**17
     assert {p.quota_m for p in found.points} == {0}
     assert found.cpu_limit_m == 1000
     assert (found.cpu_us_per_request or 0) > 0
-
-
-def test_memory_is_that_of_the_server_and_not_of_who_measures(compiled: Path, runtime: str) -> None:
-    """A parent of 400 MiB does not make the server larger, in a group or without one."""
-    loop = make_loop(runtime=runtime)
-    ballast = np.ones(400 * 2**17)
-    for how in (None, "none here"):
-        found = profile(loop, loop.targets[0], compiled, plan=SHORT, groups=how)
-        assert found.memory_peak_mib < 200
-    assert ballast.sum() == 400 * 2**17
 
 
 def test_a_budget_is_refused_with_numbers(compiled: Path, runtime: str) -> None:

@@ -334,4 +334,5 @@ def test_names_tell_their_owner() -> None:
     assert alive(*owner)
     assert not alive(owner[0], "1")
     assert owner_of("docker") is None
+    assert owner_of("edgeloop-profile-1-7-7-0") is None, "of another process namespace"
     assert field_of("oom 3\noom_kill 1\n", "kill") == 0

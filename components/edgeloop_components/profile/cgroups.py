@@ -49,7 +49,7 @@ BASE = "EDGELOOP_CGROUP"  # environment variable: a delegated group in which to 
 PREFIX = "edgeloop-profile"
 ENTER = 'for file in $0; do echo 0 > "$file" || exit 126; done; exec "$@"'
 _PATIENCE_S = 5.0
-_NAME = re.compile(rf"{PREFIX}-(\d+)-(\d+)-\d+")
+_NAME = re.compile(rf"{PREFIX}-(\d+)-(\d+)-(\d+)-\d+")
 _serial = itertools.count()
 
 
@@ -166,15 +166,22 @@ def alive(pid: int, start_time: str) -> bool:
         return False
 
 
+def _pid_namespace() -> int:
+    return os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - a link into the kernel
+
+
 def new_name() -> str:
     """A name for a group of this process."""
-    return f"{PREFIX}-{os.getpid()}-{_start_time(os.getpid())}-{next(_serial)}"
+    return f"{PREFIX}-{_pid_namespace()}-{os.getpid()}-{_start_time(os.getpid())}-{next(_serial)}"
 
 
 def owner_of(name: str) -> tuple[int, str] | None:
-    """Process id and start time of a group's owner; None when it is not one of ours."""
+    """Process id and start time of a group's owner; None when it is not one of ours.
+
+    A group of another process namespace is not ours: whether its owner lives cannot be told from here.
+    """
     found = _NAME.fullmatch(name)
-    return (int(found[1]), found[2]) if found else None
+    return (int(found[2]), found[3]) if found and int(found[1]) == _pid_namespace() else None
 
 
 def field_of(text: str, name: str) -> int:
