@@ -189,7 +189,7 @@ def test_equal_answers_agree_to_the_bit() -> None:
     """NaN is as NaN, and infinity as infinity."""
     rows = {"p": [[0.5, np.nan], [np.inf, -np.inf]]}
     found = figures(rows, rows)
-    assert (found.max_abs_difference, found.max_ulp, found.bit_equal, found.holds(1e-6, True)) == (0.0, 0, 1.0, True)
+    assert (found.max_abs_difference, found.max_ulp, found.bit_equal, found.holds(True)) == (0.0, 0, 1.0, True)
 
 
 def test_a_number_beside_none_is_the_largest_difference() -> None:
@@ -197,7 +197,7 @@ def test_a_number_beside_none_is_the_largest_difference() -> None:
     for one, other in ((np.nan, 0.5), (0.5, np.nan), (np.inf, 3e38), (np.inf, -np.inf)):
         found = figures({"p": [[0.1, 0.9], [one, 0.5]]}, {"p": [[0.1, 0.9], [other, 0.5]]})
         assert found.max_abs_difference == np.inf
-        assert (found.worst_row, found.holds(1.0, False)) == (1, False)
+        assert (found.worst_row, found.holds(False)) == (1, False)
 
 
 def test_one_ulp_is_counted_as_one() -> None:
@@ -207,7 +207,7 @@ def test_one_ulp_is_counted_as_one() -> None:
     tiny = float(np.float32(1e-45))
     assert figures({"p": [[tiny]]}, {"p": [[-tiny]]}).max_ulp == 2
     found = figures({"p": [[0.5, 0.5]]}, {"p": [[above, 0.5]]})
-    assert (found.bit_equal, found.holds(1e-6, False), found.holds(1e-6, True)) == (0.5, True, False)
+    assert (found.bit_equal, found.holds(False), found.holds(True)) == (0.5, True, False)
 
 
 def test_large_values_are_compared_with_the_largest_of_their_row() -> None:
@@ -222,5 +222,5 @@ def test_labels_may_differ_at_ties_only() -> None:
     expected = {"label": [0, 0], "p": [[0.5, 0.5], [0.9, 0.1]]}
     assert figures(expected, {**expected, "label": [1, 0]}, **names).label_differences == 0
     found = figures(expected, {**expected, "label": [1, 1]}, **names)
-    assert (found.label_differences, found.worst_row, found.holds(1e-6, False)) == (1, 1, False)
+    assert (found.label_differences, found.worst_row, found.holds(False)) == (1, 1, False)
     assert figures(expected, {**expected, "label": [2, 0]}, **names).label_differences == 1

@@ -33,9 +33,8 @@ class Adapted:
     classes: tuple[str, ...]
     label: str
     probabilities: str
-    clipped: bool = (
-        False  # whether the copy keeps probabilities within [0, 1], which the original may leave by a rounding
-    )
+    numbered: bool = False  # whether the original's labels are places already, as training writes them
+    clipped: bool = False  # whether the copy clips probabilities to [0, 1], which the original leaves by a rounding
 
 
 def adapted(original: Any, *, classify: bool = True) -> Adapted:
@@ -53,7 +52,10 @@ def adapted(original: Any, *, classify: bool = True) -> Adapted:
         return Adapted(model, features, columns, (), "", "")
     label, probabilities, inner = ends
     classes = _classes(model, inner, label)
-    _number_labels(graph, classes)
+    kinds = {value.name: _kind(value) for value in graph.output}
+    numbered = _metadata(model, "classes") is not None and kinds[label] == "INT64"
+    if not numbered:
+        _number_labels(graph, classes)
     kept = [node for node in graph.node if node.op_type != "ZipMap"]
     del graph.node[:]
     graph.node.extend(kept)
@@ -62,7 +64,7 @@ def adapted(original: Any, *, classify: bool = True) -> Adapted:
     _set_ends(graph, len(features), len(classes))
     if clipped:
         _clip(model)
-    return Adapted(model, features, columns, classes, label, probabilities, clipped)
+    return Adapted(model, features, columns, classes, label, probabilities, numbered=numbered, clipped=clipped)
 
 
 def _inputs(graph: Any) -> list[Any]:

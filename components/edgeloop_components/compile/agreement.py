@@ -25,20 +25,29 @@ class Agreement:
 
     rows: int
     max_abs_difference: float
+    of_limit: float  # the largest difference of a row as a share of that row's limit
     max_ulp: int
     bit_equal: float  # share of the float values
     label_differences: int  # rows whose label is another, and no tie
     worst_row: int
 
-    def holds(self, limit: float, exact: bool) -> bool:
-        """Whether it is within the limit; `exact` asks for the same bits."""
-        return self.max_abs_difference <= limit and not self.label_differences and (not exact or self.bit_equal == 1.0)
+    def holds(self, exact: bool) -> bool:
+        """Whether it is within the limits; `exact` asks for the same bits."""
+        return self.of_limit <= 1.0 and not self.label_differences and (not exact or self.bit_equal == 1.0)
 
 
 def agreement(
-    expected: Mapping[str, Array], got: Mapping[str, Array], limit: float, *, label: str = "", probabilities: str = ""
+    expected: Mapping[str, Array],
+    got: Mapping[str, Array],
+    limit: float | Array,
+    *,
+    label: str = "",
+    probabilities: str = "",
 ) -> Agreement:
-    """Compares outputs [rows, ...] by name. `label` and `probabilities` name a classifier's, for ties."""
+    """Compares outputs [rows, ...] by name. `label` and `probabilities` name a classifier's, for ties.
+
+    `limit` is one for all rows, or one for each.
+    """
     import numpy as np
 
     rows = len(next(iter(expected.values())))
@@ -56,11 +65,12 @@ def agreement(
             differs = (wanted != found).reshape(rows, -1).any(axis=1)
             tie = _ties(expected[probabilities], wanted, found, limit) if name == label and probabilities else False
             wrong |= differs & ~np.asarray(tie)
-    order = np.where(wrong, np.inf, worst)
+    order = np.where(wrong, np.inf, worst / limit)
     place = int(order.argmax()) if order.max() > 0 else int(ulps.argmax())
     return Agreement(
         rows=rows,
         max_abs_difference=float(worst.max()),
+        of_limit=float((worst / limit).max()),
         max_ulp=int(ulps.max()),
         bit_equal=equal / values if values else 1.0,
         label_differences=int(wrong.sum()),
@@ -84,7 +94,9 @@ def _differences(expected: Array, got: Array) -> Array:
         apart = np.abs(expected.astype(np.float64) - got.astype(np.float64))
         finite = np.where(np.isfinite(expected), np.abs(expected), 0.0).max(axis=1, initial=0.0)
         apart /= np.maximum(1.0, finite)[:, None]
-    apart = np.where(_same_bits(expected, got) | (expected == got), 0.0, np.nan_to_num(apart, nan=np.inf, posinf=np.inf))
+    apart = np.where(
+        _same_bits(expected, got) | (expected == got), 0.0, np.nan_to_num(apart, nan=np.inf, posinf=np.inf)
+    )
     largest: Array = apart.max(axis=1, initial=0.0)
     return largest
 
@@ -102,7 +114,7 @@ def _ulps(expected: Array, got: Array) -> Array:
     return counted
 
 
-def _ties(probabilities: Array, expected: Array, got: Array, limit: float) -> Array:
+def _ties(probabilities: Array, expected: Array, got: Array, limit: float | Array) -> Array:
     """Rows where the expected probabilities of both labels are equal, or no numbers at all."""
     import numpy as np
 

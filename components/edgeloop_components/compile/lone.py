@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.compile.adapt import Adapted, adapted
 from edgeloop_components.compile.rows import Probes, Range, make_rows, ranges
+from edgeloop_components.compile.tolerance import power_of
 from edgeloop_components.native.emit import Emitted, emit
 from edgeloop_components.onnxgraph import Graph, graph_of
 from edgeloop_components.runtimes import ModelError
@@ -53,6 +54,7 @@ class Lone:
     graph: Graph
     ranges: tuple[Range, ...]
     outputs: Callable[[Matrix], Mapping[str, Array]]
+    power: float = 1.0  # of the calibration that training put at the graph's end
 
     @property
     def classifier(self) -> bool:
@@ -107,6 +109,7 @@ def read_lone(path: Path, *, name: str = "", version: int = 0) -> Lone:
         graph=graph,
         ranges=found,
         outputs=answers,
+        power=power_of(original) if taken.classes else 1.0,
     )
 
 
@@ -150,7 +153,8 @@ def _as_places(parts: list[list[Any]], taken: Adapted) -> Mapping[str, Array]:
     """Labels as places of classes; probabilities as an array also where a ZipMap made maps of them."""
     import numpy as np
 
-    place = {name: number for number, name in enumerate(taken.classes)}
+    names = map(str, range(len(taken.classes))) if taken.numbered else taken.classes
+    place = {name: number for number, name in enumerate(names)}
     labels = [place.get(str(label), -1) for part in parts for label in np.asarray(part[0]).ravel().tolist()]
     scores = np.concatenate([_matrix(part[1]) for part in parts])
     if taken.clipped:

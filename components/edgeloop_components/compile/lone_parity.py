@@ -18,6 +18,7 @@ from edgeloop_components.compile.lone import Lone
 from edgeloop_components.compile.lone_build import build_program
 from edgeloop_components.compile.lone_documents import write_documents
 from edgeloop_components.compile.rows import Probes
+from edgeloop_components.compile.tolerance import row_limits
 from edgeloop_components.native.emit import Emitted
 from edgeloop_components.native.emulate import EmulatorUnavailable, ProgramError, emulator, run_program
 from edgeloop_components.package.layers import host_platform
@@ -49,7 +50,7 @@ class PlatformParity:
         """As JSON."""
         figures = {}
         if self.agreement is not None:
-            figures = {**vars(self.agreement), "max_abs_difference": said(self.agreement.max_abs_difference)}
+            figures = {name: said(v) if isinstance(v, float) else v for name, v in vars(self.agreement).items()}
         return {
             "platform": self.platform,
             "state": self.state,
@@ -145,8 +146,9 @@ def _with_places(expected: Mapping[str, Array], emitted: Emitted) -> Mapping[str
 def _compared(trial: _Trial, platform: str, expected: Mapping[str, Array], got: Mapping[str, Array]) -> PlatformParity:
     lone = trial.lone
     names = {"label": "label", "probabilities": "probabilities"} if lone.classifier else {}
-    figures = agreement(expected, got, lone.limit, **names)
-    passed = figures.holds(lone.limit, lone.exact)
+    limits = row_limits(expected["probabilities"], lone.power, lone.limit) if lone.classifier else lone.limit
+    figures = agreement(expected, got, limits, **names)
+    passed = figures.holds(lone.exact)
     why = "" if passed else _why(lone, figures)
     worst = _worst(trial.probes, expected, got, figures.worst_row)
     digest = raw_digest(list(got.values()))
@@ -154,7 +156,7 @@ def _compared(trial: _Trial, platform: str, expected: Mapping[str, Array], got: 
 
 
 def _why(lone: Lone, figures: Agreement) -> str:
-    if figures.max_abs_difference > lone.limit:
+    if figures.of_limit > 1.0:
         return f"differs from onnxruntime by {figures.max_abs_difference:.3g} (limit {lone.limit:g})"
     if figures.label_differences:
         return f"another label in {figures.label_differences} of {figures.rows} rows"

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.compile.golden import Golden
+from edgeloop_components.compile.tolerance import row_limits
 from edgeloop_components.runtimes import Score
 from edgeloop_contracts import Loop, ParityResult, Target
 
@@ -29,25 +30,31 @@ class ParityError(ValueError):
         self.result = result
 
 
-def compare(loop: Loop, target: Target, golden: Golden, score: Score, limit: float) -> ParityResult:
-    """Scores the golden rows one by one, as a node does, and compares. ParityError when it does not hold."""
+def compare(
+    loop: Loop, target: Target, golden: Golden, score: Score, limit: float, *, power: float = 1.0
+) -> ParityResult:
+    """Scores the golden rows one by one, as a node does, and compares. ParityError when it does not hold.
+
+    `limit` is the runtime's; `power` is that of the calibration that the graph ends in.
+    """
     import numpy as np
 
     answers = [score(golden.rows[i : i + 1]) for i in range(len(golden.rows))]
     labels = np.concatenate([label for label, _ in answers])
     probabilities = np.concatenate([p for _, p in answers]).astype(np.float64)
     difference = _differences(golden.probabilities, probabilities)
-    wrong = _label_differences(golden, labels, limit)
-    worst = int(np.where(wrong, np.inf, difference).argmax())
+    limits = row_limits(golden.probabilities, power, limit)
+    wrong = _label_differences(golden, labels, limits)
+    worst = int(np.where(wrong, np.inf, difference / limits).argmax())
     result = ParityResult(
         loop=loop.name,
         target=target.name,
         runtime=target.runtime,
         rows=len(labels),
         max_abs_difference=float(min(difference.max(), 1.0)),
-        limit=limit,
+        limit=float(limits.max()),
         label_differences=int(wrong.sum()),
-        passed=bool(difference.max() <= limit and not wrong.any()),
+        passed=bool((difference <= limits).all() and not wrong.any()),
         worst_row=worst,
     )
     if not result.passed:
@@ -79,14 +86,16 @@ def _differences(expected: npt.NDArray[np.float64], got: npt.NDArray[np.float64]
     return largest
 
 
-def _label_differences(golden: Golden, labels: npt.NDArray[np.int64], limit: float) -> npt.NDArray[np.bool_]:
+def _label_differences(
+    golden: Golden, labels: npt.NDArray[np.int64], limits: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
     import numpy as np
 
     classes = golden.probabilities.shape[1]
     possible = (labels >= 0) & (labels < classes)
     places = np.arange(len(labels))
     other = golden.probabilities[places, np.clip(labels, 0, classes - 1)]
-    tie = np.abs(golden.probabilities[places, golden.labels] - other) <= limit
+    tie = np.abs(golden.probabilities[places, golden.labels] - other) <= limits
     different: npt.NDArray[np.bool_] = ~possible | ((labels != golden.labels) & ~tie)
     return different
 
