@@ -194,6 +194,16 @@ def test_without_control_groups_it_says_so(compiled: Path, runtime: str) -> None
     assert (found.cpu_us_per_request or 0) > 0
 
 
+def test_a_server_of_a_foreign_platform_is_measured_as_this_machines(compiled: Path, runtime: str) -> None:
+    """Native: the same C code, compiled for this machine; the method says for which platform it stands in."""
+    loop = make_loop(runtime=runtime, platform="linux/arm64")
+    if host_platform() == "linux/arm64":
+        pytest.skip("linux/arm64 is not foreign here")
+    found = profile(loop, loop.targets[0], compiled, plan=replace(SHORT, steps=1))
+    assert f"the real server on {host_platform()} for linux/arm64" in found.method
+    assert ("compiled for this machine" in found.method) == (runtime == "native")
+
+
 def test_a_budget_is_refused_with_numbers(compiled: Path, runtime: str) -> None:
     """Every part that is broken is named, with what is allowed and what is needed."""
     loop = make_loop(runtime=runtime, memory_mib=0.1, latency_p99_ms=0.000001)

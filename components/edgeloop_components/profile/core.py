@@ -41,7 +41,7 @@ def profile(
     groups = open_groups() if groups is None else groups
     measured, bench = measure(loop, target, compiled_dir, plan=plan, say=say, groups=groups)
     under = f"without limits ({groups})" if isinstance(groups, str) else f"under cgroup {groups.version} limits"
-    where = f"the real server on {bench.subject.remark or 'the build machine'}, {under}"
+    where = f"the real server {bench.subject.remark or 'on the build machine'}, {under}"
     return conclude(loop.name, target, measured, plan, where=where, limited=not isinstance(groups, str))
 
 

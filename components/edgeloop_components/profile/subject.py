@@ -105,12 +105,18 @@ def _copy_packages(site: Path) -> None:
 
 
 def _native(compiled: Path, target: Target, route: str) -> Subject:
+    built: list[bytes] = []  # for a foreign platform: the server of this machine, built once
+
     def copy(folder: Path, _whole: bool) -> Words:
         server = folder / "server"
         if target.platform == host_platform():
             shutil.copy(_file(compiled / "server"), server)
+        elif built:
+            server.write_bytes(built[0])
+            server.chmod(0o755)
         else:
             _build_here(compiled, server)
+            built.append(server.read_bytes())
         return Words([str(server)], ["serve"])
 
     remark = _foreign(target)
