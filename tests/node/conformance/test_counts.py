@@ -253,3 +253,19 @@ def test_runtimes_count_alike(
         assert {k: v for k, v in own.items() if k != "boot"} == {k: v for k, v in other.items() if k != "boot"}
         for mine, its, rows_in_bin in zip(*sums, own["counts"]["confidence"], strict=True):
             assert abs(mine - its) <= rows_in_bin  # a probability may differ in its last bit: one millionth by rounding
+
+
+def test_more_windows_than_there_is_room_for(serve: Callable[..., Any]) -> None:
+    """Rows of windows that nobody reads are scored for ever; those that find no room are told apart, and none is lost."""
+    served = serve()
+    for start in range(0, 1200, 300):
+        rows = [{"features": {"flow": 0.5}, "time": HOUR_S * i} for i in range(start, start + 300)]
+        assert served.call("POST", "/score", {"rows": rows})[0] == 200
+    after, counted, more = 0, 0, True
+    while more:
+        page = served.call("GET", f"/window?after={after}")[1]
+        after, more = page["sequence"], page["more"]
+        counted += sum(report["counts"]["rows"] for report in page["reports"])
+    found = samples(served)
+    assert found["edgeloop_rows_total"] == 1200 == counted + found["edgeloop_rows_uncounted_total"]
+    assert 450 <= counted < 1200
