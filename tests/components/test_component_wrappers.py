@@ -25,6 +25,7 @@ from edgeloop_contracts import (
     ContractError,
     Loop,
     ModelVersion,
+    Needs,
     Package,
     Reference,
     Rollout,
@@ -187,6 +188,23 @@ def test_an_incomplete_rollout_is_refused(version: ModelVersion, packages: list[
     """A rejected version, a target without a package, or a package of another version: nothing is rolled out."""
     with pytest.raises(ValueError, match=said):
         rollout_of(version, packages)
+
+
+@pytest.mark.parametrize(
+    ("needs", "said"),
+    [
+        (
+            Needs(instruction_set="x86-64-v3"),
+            "target gate does not fit .*instruction set: needs x86-64-v3.*nearest: target cab",
+        ),
+        (Needs(platform="linux/riscv64"), "target gate does not fit .*platform: needs linux/riscv64, has linux/a"),
+        (Needs(accelerator="ice40-up5k"), "accelerator: needs ice40-up5k, has none"),
+    ],
+)
+def test_a_package_that_its_target_cannot_run_is_refused_at_plan_time(needs: Needs, said: str) -> None:
+    """What a package needs and the target's nodes have not: refused with the reason and the nearest fit."""
+    with pytest.raises(ValueError, match=said):
+        rollout_of(VERSION, [replace(PACKAGES[0], needs=needs), PACKAGES[1]])
 
 
 @dataclass

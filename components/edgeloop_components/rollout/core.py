@@ -17,6 +17,7 @@ from typing import Any
 
 from edgeloop_contracts import Loop, ModelVersion, Package, Reference, Rollout, Wave, loads, to_json, units
 from edgeloop_contracts.ecdsa import PublicKey, SignatureError
+from edgeloop_contracts.fit import explain
 from edgeloop_contracts.signature import check_image
 
 __all__ = ["FleetError", "Told", "make_rollout", "read_packages", "signed_ones", "tell_fleet"]
@@ -68,6 +69,10 @@ def make_rollout(
         )
     for package in (*packages, *previous_packages.values()):
         _check_signed(package, trusted)
+    if misfits := [
+        why for target in loop.targets if (why := explain(by_target[target.name].needs, target, loop.targets))
+    ]:
+        raise ValueError(f"rollout of {version.name}: " + "; ".join(misfits))
     return Rollout(
         loop=loop.name,
         version=version.number,

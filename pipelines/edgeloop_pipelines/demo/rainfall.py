@@ -66,7 +66,7 @@ validate:
   holdout: 0.2
 
 targets:
-  - {name: canary, platform: linux/amd64, runtime: onnxruntime, nodes: {group: canary}}
+  - {name: canary, platform: linux/amd64, runtime: native, nodes: {group: canary}}
   - {name: field, platform: linux/amd64, runtime: onnxruntime, nodes: {group: field}}
 
 monitor:

@@ -67,7 +67,7 @@ validate:
   holdout: 0.2                             # the newest 12 of 60 days
 
 targets:                                   # two groups of the same hardware, so that one can go first
-  - {name: canary, platform: linux/amd64, runtime: onnxruntime, nodes: {group: canary}}
+  - {name: canary, platform: linux/amd64, runtime: native, nodes: {group: canary}}
   - {name: farm, platform: linux/amd64, runtime: onnxruntime, nodes: {group: farm}}
 
 monitor:
