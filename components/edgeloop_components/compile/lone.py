@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.compile.adapt import Adapted, adapted
-from edgeloop_components.compile.rows import Probes, Range, make_rows, ranges
+from edgeloop_components.compile.rows import FAR, MOST, Probes, Range, make_rows, ranges
 from edgeloop_components.compile.tolerance import power_of
 from edgeloop_components.native.emit import Emitted, emit
 from edgeloop_components.onnxgraph import Graph, graph_of
@@ -39,6 +39,8 @@ TRIED = 200  # rows that tell whether a classifier's scores are probabilities
 TREES = frozenset(("TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble"))
 MOVES = frozenset(("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "ArgMax", "ArrayFeatureExtractor"))
 MOVES |= {"Split", "Concat", "Imputer", "Clip"}
+SUMS = frozenset(("MatMul", "Gemm", "Conv", "LinearClassifier", "LinearRegressor", "SVMClassifier", "SVMRegressor"))
+SUMS |= {"Normalizer", "ReduceSum", "ReduceMean", "ReduceSumSquare", "ReduceL1", "ReduceL2", "Scaler", "Sum", "Mean"}
 _NO_NAME = re.compile(r"[^a-z0-9]+")
 
 
@@ -82,7 +84,8 @@ class Lone:
 
     def probes(self, count: int, seed: int) -> Probes:
         """Rows to compare on, in the form [n, values of a row]."""
-        return make_rows(self.ranges, count, seed)
+        sums = {node.op for node in self.graph.nodes} & SUMS
+        return make_rows(self.ranges, count, seed, far=FAR if sums else MOST)
 
 
 def read_lone(path: Path, *, name: str = "", version: int = 0) -> Lone:

@@ -2,7 +2,8 @@
 
 Tree thresholds and scalers say where a feature's values lie. Kinds: `ordinary`; `missing` (NaN, alone, scattered, everywhere);
 `threshold` (exactly on one, and the next float above); `infinite`; `outside` (far out of range, up to the ends of float32,
-subnormal numbers, zeros of both signs).
+subnormal numbers, zeros of both signs). Where a graph sums, far is 1e30: whether a sum of numbers near the end of float32
+overflows, or is infinity minus infinity, depends on its order, and no order is the right one.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
     Matrix = npt.NDArray[np.float32]
 
-__all__ = ["KINDS", "Probes", "Range", "make_rows", "ranges"]
+__all__ = ["FAR", "KINDS", "MOST", "Probes", "Range", "make_rows", "ranges"]
 
 KINDS = {"ordinary": 0.55, "missing": 0.15, "threshold": 0.15, "infinite": 0.05, "outside": 0.10}  # shares of the rows
 SAME_VALUES = ("Identity", "Cast", "Imputer", "Flatten", "Reshape")  # what X may pass through unchanged
-ENDS = (3.4e38, -3.4e38, 1e30, -1e30, 1e6, -1e6, 1e-40, -1e-40, 1e-20, 0.0, -0.0, 16777217.0)
+MOST = 3.4e38
+FAR = 1e30
+ENDS = (MOST, -MOST, 1e30, -1e30, 1e6, -1e6, 1e-40, -1e-40, 1e-20, 0.0, -0.0, 16777217.0)
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,8 @@ def _splits(node: Node) -> list[tuple[int, float]]:
     ]
 
 
-def make_rows(found: Sequence[Range], count: int, seed: int) -> Probes:
-    """At least one row of each kind; the same for the same seed."""
+def make_rows(found: Sequence[Range], count: int, seed: int, *, far: float = MOST) -> Probes:
+    """At least one row of each kind, with finite values up to `far`; the same for the same seed."""
     import numpy as np
 
     draw = np.random.default_rng(seed)
@@ -112,6 +115,7 @@ def make_rows(found: Sequence[Range], count: int, seed: int) -> Probes:
     sizes["ordinary"] = max(1, count - sum(size for kind, size in sizes.items() if kind != "ordinary"))
     parts = {kind: MAKERS[kind](_ordinary(found, size, draw), found, draw) for kind, size in sizes.items()}
     rows = np.vstack([parts[kind] for kind in sizes]).astype(np.float32)
+    rows = np.where(np.isfinite(rows), np.clip(rows, np.float32(-far), np.float32(far)), rows)
     return Probes(rows, tuple(kind for kind, size in sizes.items() for _ in range(size)))
 
 

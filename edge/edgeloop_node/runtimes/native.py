@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeloop_node.runtimes import ModelError, Scorer, Scores
 
@@ -30,6 +30,7 @@ __all__ = ["FILE", "Library", "Tensor", "load"]
 FILE = "model.so"
 DATATYPES = {1: "float32", 2: "int64"}
 ALIGNMENT = 64
+Answer = TypeVar("Answer")
 OUTPUTS = (("label", "int64", 0), ("probabilities", "float32", 1))  # name, datatype, rank of a row
 
 
@@ -71,20 +72,36 @@ class Library:
         self.outputs = tuple(_tensor(output) for output in outputs)
         self._predict.restype = self._predict_row.restype = None
         self._scratch_bytes = scratch_bytes
-        self._one_row()
+        self._prepare_row()
 
-    def _one_row(self) -> None:
+    def _prepare_row(self) -> None:
         """Everything for calls of one row: outputs that stay where they are, and their pointers."""
         import numpy as np
 
-        self._float32 = np.dtype(np.float32)
-        self._row_shape = (1, *self.input.shape)
-        self._row_outputs = [np.empty((1, *output.shape), output.datatype) for output in self.outputs]
-        self._row_scratch = self._scratch()
-        self._row_pointers = _pointers(self._row_outputs)
-        self._row_rest = (ctypes.c_uint64(1), self._row_pointers, ctypes.c_void_p(_address(self._row_scratch)))
-        self._last_copy: Callable[[], Array] = self._row_outputs[-1].copy
-        self._lock = threading.Lock()
+        kept = [np.empty((1, *output.shape), output.datatype) for output in self.outputs]
+        self._row_scratch, self._row_pointers, self._lock = self._scratch(), _pointers(kept), threading.Lock()
+        self._quick_run = self._quick(lambda: [output.copy() for output in kept])
+        self._quick_last = self._quick(kept[-1].copy)
+
+    def _quick(self, answer: Callable[[], Answer]) -> Callable[[Rows], Answer | None]:
+        """A function for one row of float32 that gives `answer()` of its outputs, and None for rows of another form."""
+        import numpy as np
+
+        shape, float32, predict = (1, *self.input.shape), np.dtype(np.float32), self._predict_row
+        one, pointers, scratch = ctypes.c_uint64(1), self._row_pointers, ctypes.c_void_p(_address(self._row_scratch))
+        acquire, release = self._lock.acquire, self._lock.release
+
+        def quick(rows: Rows) -> Answer | None:
+            if rows.shape != shape or rows.dtype is not float32:
+                return None
+            acquire()
+            try:
+                predict(rows.tobytes(), one, pointers, scratch)
+                return answer()
+            finally:
+                release()
+
+        return quick
 
     def _scratch(self) -> Array:
         """Aligned working memory for one call."""
@@ -96,25 +113,19 @@ class Library:
 
     def run(self, rows: Rows) -> list[Array]:
         """All outputs for rows float32 [n, ...], in the graph's order. ValueError for rows of another form."""
-        if rows.shape == self._row_shape and rows.dtype is self._float32:
-            with self._lock:
-                self._predict_row(rows.tobytes(), *self._row_rest)
-                return [output.copy() for output in self._row_outputs]
-        return self._batch(rows)
+        found = self._quick_run(rows)
+        return self._batch(rows) if found is None else found
 
     def last_output(self, rows: Rows) -> Array:
         """The last output alone: the probabilities, in a model as converters write it."""
-        if rows.shape == self._row_shape and rows.dtype is self._float32:
-            with self._lock:
-                self._predict_row(rows.tobytes(), *self._row_rest)
-                return self._last_copy()
-        return self._batch(rows)[-1]
+        found = self._quick_last(rows)
+        return self._batch(rows)[-1] if found is None else found
 
     def _batch(self, rows: Rows) -> list[Array]:
         import numpy as np
 
         given = np.ascontiguousarray(rows, dtype=np.float32)
-        if given.shape[1:] != self.input.shape or given.ndim != len(self._row_shape):
+        if given.shape[1:] != self.input.shape or given.ndim != len(self.input.shape) + 1:
             raise ValueError(
                 f"expected rows of the shape [n, {', '.join(map(str, self.input.shape))}], got {given.shape}"
             )
