@@ -87,7 +87,7 @@ def _both(sign: str) -> Pair:
 
 def _best(sign: str) -> Pair:
     return lambda kind, a, b: (
-        f"({a} {sign} {b}) | ({a} != {a}) ? {a} : {b}" if kind in FLOATS else f"{a} {sign} {b} ? {a} : {b}"
+        f"(({a} {sign} {b}) | ({a} != {a})) ? {a} : {b}" if kind in FLOATS else f"{a} {sign} {b} ? {a} : {b}"
     )
 
 
@@ -230,7 +230,7 @@ def casted(given: str, kind: str, x: str) -> str:
     if given in FLOATS and kind in INTEGERS:
         high, suffix = (31 if kind == "int32" else 63), "f" if given == "float32" else ""
         low = "> -2147483649.0" if (given, kind) == ("float64", "int32") else f">= -0x1p+{high}{suffix}"
-        return f"({x} {low}) & ({x} < 0x1p+{high}{suffix}) ? ({c_type(kind)}){x} : {LOWEST[kind]}"
+        return f"(({x} {low}) & ({x} < 0x1p+{high}{suffix})) ? ({c_type(kind)}){x} : {LOWEST[kind]}"
     return f"({c_type(kind)}){x}"
 
 

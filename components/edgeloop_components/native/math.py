@@ -113,7 +113,7 @@ FUNCTIONS: Mapping[str, str] = {
     "el_logf": """static inline float el_logf(float x) {
     const float y = (float)el_log_kernel((double)x);
     const float other = x == 0.0f ? -EL_INFINITY : x > 0.0f ? x : EL_NAN;
-    return (x > 0.0f) & (x < EL_INFINITY) ? y : other;
+    return ((x > 0.0f) & (x < EL_INFINITY)) ? y : other;
 }
 """,
     # x to the power y. By C99: 1 when y is 0 or x is 1, whatever the other is; NaN for x < 0 and a y that is not an integer.
@@ -123,13 +123,13 @@ FUNCTIONS: Mapping[str, str] = {
     double z = (double)y * l;
     z = z < -104.0 ? -104.0 : z;
     z = z > 89.0 ? 89.0 : z;
-    const float m = (y == 0.0f) | ((a == 1.0f) & (y == y)) ? 1.0f : (float)el_exp_kernel(z);
+    const float m = ((y == 0.0f) | ((a == 1.0f) & (y == y))) ? 1.0f : (float)el_exp_kernel(z);
     const int whole = (b >= 0x1p+23f) | ((b + 0x1p+23f) - 0x1p+23f == b);
     const int odd = whole & (b < 0x1p+24f) & ((__builtin_fabsf(half) + 0x1p+23f) - 0x1p+23f != __builtin_fabsf(half));
     const int negative = __builtin_copysignf(1.0f, x) < 0.0f;
     const float signed_m = negative & odd ? -m : m;
-    const float found = (x < 0.0f) & (a < EL_INFINITY) & !whole ? EL_NAN : signed_m;
-    return (x == 1.0f) | (y == 0.0f) ? 1.0f : (x != x) | (y != y) ? EL_NAN : found;
+    const float found = ((x < 0.0f) & (a < EL_INFINITY) & !whole) ? EL_NAN : signed_m;
+    return ((x == 1.0f) | (y == 0.0f)) ? 1.0f : ((x != x) | (y != y)) ? EL_NAN : found;
 }
 """,
     "el_sigmoidf": """static inline float el_sigmoidf(float x) {
@@ -192,7 +192,7 @@ FUNCTIONS: Mapping[str, str] = {
     const int small = x < 0x1p-1022;
     const double y = el_log_kernel(small ? x * 0x1p+54 : x) - (small ? 54.0 * 0x1.62e42fefa39efp-1 : 0.0);
     const double other = x == 0.0 ? -(double)EL_INFINITY : x > 0.0 ? x : (double)EL_NAN;
-    return (x > 0.0) & (x < (double)EL_INFINITY) ? y : other;
+    return ((x > 0.0) & (x < (double)EL_INFINITY)) ? y : other;
 }
 """,
 }

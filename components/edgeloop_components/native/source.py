@@ -57,7 +57,12 @@ void model_predict(const float *x, uint64_t rows, void *const *outputs, void *sc
 #endif
 """
 TYPES = {"float32": "MODEL_FLOAT32", "int64": "MODEL_INT64"}
-CANONICAL = "for (int i = 0; i < {width}; ++i) if (y{place}[i] != y{place}[i]) y{place}[i] = EL_NAN;"
+CANONICAL = """for (int i = 0; i < {width}; ++i) {{
+union {{ float f; uint32_t u; }} bits;
+bits.f = y{place}[i];
+bits.u = (bits.u & 0x7fffffffu) > 0x7f800000u ? 0x7fc00000u : bits.u;
+y{place}[i] = bits.f;
+}}"""  # of integers: compilers may leave out a choice between NaN and NaN of floats
 
 
 def header(width: int, outputs: int, scratch_bytes: int) -> str:
@@ -82,7 +87,12 @@ def source(writer: Writer, places: Places, taken: TensorInfo, given: Sequence[Te
 
 def _row(writer: Writer, places: Places, given: Sequence[TensorInfo]) -> str:
     outputs = "".join(f", {C_TYPES[info.kind]} *restrict y{i}" for i, info in enumerate(given))
-    canonical = [CANONICAL.format(width=t.width, place=i) for i, t in enumerate(given) if t.kind == "float32"]
+    canonical = [
+        line
+        for i, t in enumerate(given)
+        if t.kind == "float32"
+        for line in CANONICAL.format(width=t.width, place=i).splitlines()
+    ]
     lines = ["(void)x; (void)scratch;", *places.declarations, *writer.lines, *places.copies, *canonical]
     head = f"static void model_row(const float *restrict x{outputs}, void *restrict scratch) {{"
     return "\n".join(_indented([head, *lines, "}"])) + "\n"
