@@ -16,36 +16,16 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from edgeloop_components.package.documents import INDEX
 from edgeloop_components.registry.documents import digest_of_bytes, read
+from edgeloop_components.registry.faults import Fault
 
 __all__ = ["Fault", "TestRegistry", "serve"]
 
 PAGE = 2  # referrers on a page
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What goes wrong with one request.
-
-    `status`: that answer in place of the work. `cut`: the connection ends, at byte `at` of the request's body (`request`), after
-    the work without an answer (`answer`), or at byte `at` of the answer's body (`body`). `slow_s`: a pause before the answer.
-    `header`: headers that the answer gets, or another value of. `body`: another body of the answer. `flip`: one bit of the
-    answer's body is changed.
-    """
-
-    status: int = 0
-    retry_after: str = ""
-    cut: str = ""
-    at: int = 0
-    slow_s: float = 0.0
-    header: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
-    flip: bool = False
 
 
 class _CutError(Exception):
@@ -72,6 +52,11 @@ class TestRegistry:
         self.sent_bytes = 0  # of bodies of answers
         self.address = self.realm = ""
         self.lock = threading.RLock()
+
+    @property
+    def basic(self) -> str:
+        """The Authorization header that is let in."""
+        return "Basic " + base64.b64encode(f"user:{self.password}".encode()).decode()
 
     def referrers(self, repository: str, digest: str) -> list[dict[str, Any]]:
         found = []
@@ -124,13 +109,10 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._route()
 
-    # --- who asks
-
     def _allowed(self) -> bool:
         state, shown = self.state, self.headers.get("Authorization", "")
-        basic = "Basic " + base64.b64encode(f"user:{state.password}".encode()).decode()
         if state.auth != "bearer":
-            return shown == basic or not state.auth
+            return shown == state.basic or not state.auth
         repository = self.path.removeprefix("/v2/").split("/blobs/")[0].split("/manifests/")[0].split("/referrers/")[0]
         actions = "pull" if self.command in ("GET", "HEAD") else "pull,push"
         granted = base64.b64decode(shown.removeprefix("Bearer ") + "==").decode("utf-8", "replace").split(" ")
@@ -146,13 +128,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = urllib.parse.parse_qs(self._body().decode())
         query = urllib.parse.parse_qs(self.path.partition("?")[2])
         shown = self.headers.get("Authorization", "")
-        basic = "Basic " + base64.b64encode(f"user:{self.state.password}".encode()).decode()
-        if shown != basic and body.get("refresh_token") != [self.state.identity]:
+        if shown != self.state.basic and body.get("refresh_token") != [self.state.identity]:
             return self._reply(401, b"{}")
         scopes = " ".join(query.get("scope", []) + body.get("scope", []))
         return self._reply(200, json.dumps({"token": base64.b64encode(scopes.encode()).decode()}).encode())
-
-    # --- the protocol
 
     def _route(self) -> None:
         path, _, query = self.path.partition("?")
@@ -243,8 +222,6 @@ class _Handler(BaseHTTPRequestHandler):
         more = {"Link": following} if at + PAGE < len(all_) else {}
         return self._reply(200, json.dumps(body).encode(), {"Content-Type": INDEX, **more})
 
-    # --- bytes
-
     def _body(self, into: bytearray | None = None) -> bytes:
         data = bytearray() if into is None else into
         left, fault = int(self.headers.get("Content-Length") or 0), self.fault
@@ -280,6 +257,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 _ROUTES: tuple[tuple[str, Any], ...] = (
+    (r"/v2/", lambda self, _: self._reply(200, b"{}")),
     (r"/v2/(.+)/manifests/([^/]+)", _Handler._manifest),
     (r"/v2/(.+)/blobs/uploads/", _Handler._begin),
     (r"/v2/(.+)/blobs/uploads/([^/]+)", _Handler._upload),

@@ -92,6 +92,21 @@ def test_cosign_accepts(
         assert [one.form for one in found] == ["tag", "bundle"]
 
 
+def test_cosign_asks_the_referrers_api(
+    made: Made, signer: Signer, registry: Any, host: str, cosign: Callable[..., Any], tools: Any, settings: Settings
+) -> None:
+    """On a registry with the referrers API nothing is under a fallback tag, and cosign and oras find the signature."""
+    at, digest = made
+    sign(at, digest, "edge/pump", signer)
+    push(f"oci:{at}:edge/pump:1", f"{host}/api:1", settings=settings)
+    assert ("api", digest.replace(":", "-")) not in registry.tags
+    for form in ("tag", "bundle"):
+        code, said = cosign(f"{host}/api:1", form)
+        assert code == 0, said
+    seen = tools.run([tools.oras, "discover", "--plain-http", "--format", "json", f"{host}/api:1"])
+    assert len(json.loads(seen.stdout)["manifests"]) == 1
+
+
 def moved(at: Path, source: str, to: str) -> None:
     """Puts the signatures of one image under the name of another, as an attacker would."""
     stolen = next(d for name, d in oci.images(at).items() if name.endswith(signature_tag(source)))
