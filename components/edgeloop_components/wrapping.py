@@ -243,6 +243,7 @@ def pack(step: Step, version: str, compiled: str, profiled: str, out: str) -> Pa
         parity=loads(ParityResult, Path(compiled, "parity.json").read_bytes()),
         profile=loads(ResourceProfile, Path(profiled, "profile.json").read_bytes()),
         sign=_sign_files(new, signer) if signer else None,
+        model_dir=Path(version),
     )
     made = _signed(Path(images), made, new, signer) if signer else made
     catalog.put_package(connect(), made, actor=_actor(new), at_s=new.created_s)

@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from edgeloop_contracts import (
     Reference,
     dumps,
     from_json,
+    loads,
     schema_hash_of,
 )
 
@@ -104,8 +106,6 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def packed(platform: str, compiled: Path, images: Path, **how: Any) -> Package:
     zero = "sha256:" + "0" * 64
-    from edgeloop_contracts import loads
-
     schema = loads(Reference, (compiled / "reference.json").read_text()).schema_hash
     version = ModelVersion(
         loop="pump", number=1, state="accepted", run_key="r1", snapshot=zero, onnx=zero, reference=zero, golden=zero,
@@ -497,3 +497,41 @@ def test_the_base_layer_lists_its_packages_for_the_bill_of_materials(debs: None)
     assert set(parts) == set(PACKAGES)
     assert parts["libc6"].source == "glibc"
     assert len(parts["libc6"].sha256) == 64
+
+
+@pytest.mark.slow
+def test_native_images_hold_the_server_and_nothing_else(
+    compiled: Path, podman: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """FROM scratch, under 300 KB, one file, the same digest from a second compilation; the model is beside it; podman runs it."""
+    amd64_here()
+    zero = "sha256:" + "0" * 64
+    schema = loads(Reference, (compiled / "reference.json").read_text()).schema_hash
+    version = ModelVersion(
+        loop="pump", number=1, state="accepted", run_key="r1", snapshot=zero, onnx=zero, reference=zero, golden=zero,
+        schema_hash=schema,
+    )  # fmt: skip
+    source = shutil.copytree(compiled, tmp_path / "version")
+    (source / "version.json").write_text(dumps(version))
+    images, made = tmp_path / "images", {}
+    for name, platform in (("1", "linux/amd64"), ("2", "linux/amd64"), ("3", "linux/arm/v7")):
+        loop, out = loop_of("linux/amd64"), tmp_path / name
+        out.mkdir()
+        called = "cabinet" if platform == "linux/amd64" else "gateway"
+        target = replace(loop.targets[0], name=called, platform=platform, runtime="native")
+        RUNTIMES["native"].compile(source, out, target)
+        for document in ("reference.json", "golden.json"):
+            shutil.copy(source / document, out)
+        made[name] = core.package(loop, version, target, out, images, model_dir=source)
+    assert made["1"] == made["2"]
+    assert made["1"].size_bytes < 300_000
+    assert made["1"].model_artifact == made["3"].model_artifact != ""
+    layout.unpack(images, made["1"].digest, tmp_path / "root")
+    assert [path.name for path in (tmp_path / "root").rglob("*") if path.is_file()] == [".edgeloop-image", "server"]
+    (first, _) = core.index_packages(images, [made["1"], made["3"]], "edgeloop/pump")
+    assert len(layout.document(images, first.index)["manifests"]) == 2
+    pulled = podman("pull", "-q", f"oci:{images}:edgeloop/pump/cabinet:1")
+    started = podman("run", "--rm", "--network=none", "--read-only", pulled.stdout.strip(), "selftest")
+    if "runtime" in started.stderr.lower() and started.returncode > 120:
+        pytest.skip(f"podman cannot work here: {started.stderr[-300:]}")
+    assert started.returncode == 0, started.stderr

@@ -79,8 +79,8 @@ def package(
     `compiled_dir` holds what the compile step left (model, reference.json, golden.json); version.json is written beside
     them here. `repository` is the image's name without tag, default `edgeloop/<loop>/<target>`. `base` is what a Python
     image stands on (package/base.py); None: what the target or EDGELOOP_BASE says. `sign` may add files to the model's
-    folder before it is packed. The model of `model_dir`, or of `compiled_dir` where that holds model.onnx, is written as an
-    artifact and as a modelcar, too. PackageError when a layer does not fit the target's platform or the image does not fit its
+    folder before it is packed. The model, of `compiled_dir` where that holds model.onnx, else of `model_dir`, is written as
+    an artifact and as a modelcar, too. PackageError when a layer does not fit the target's platform or the image does not fit its
     budget; the layout then lists no such image.
     """
     name = repository or f"edgeloop/{loop.name}/{target.name}"
@@ -96,7 +96,7 @@ def package(
         )
         layers = runtime.layers(folder, build)
         _check_platform(layers, target)
-        source = model_dir or (folder if _has_onnx(folder) else None)
+        source = folder if _has_onnx(folder) else model_dir  # the image's own last layer, where that is the model
         model = _model(layout, version, source, sign, created) if source else None
         digest = oci.write_image(
             layout,
