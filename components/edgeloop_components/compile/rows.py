@@ -9,7 +9,7 @@ overflows, or is infinity minus infinity, depends on its order, and no order is 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,12 +106,14 @@ def _splits(node: Node) -> list[tuple[int, float]]:
     ]
 
 
-def make_rows(found: Sequence[Range], count: int, seed: int, *, far: float = MOST) -> Probes:
-    """At least one row of each kind, with finite values up to `far`; the same for the same seed."""
+def make_rows(
+    found: Sequence[Range], count: int, seed: int, *, far: float = MOST, without: Collection[str] = ()
+) -> Probes:
+    """At least one row of each kind but those of `without`, finite values up to `far`; the same for the same seed."""
     import numpy as np
 
     draw = np.random.default_rng(seed)
-    sizes = {kind: max(1, round(count * share)) for kind, share in KINDS.items()}
+    sizes = {kind: max(1, round(count * share)) for kind, share in KINDS.items() if kind not in without}
     sizes["ordinary"] = max(1, count - sum(size for kind, size in sizes.items() if kind != "ordinary"))
     parts = {kind: MAKERS[kind](_ordinary(found, size, draw), found, draw) for kind, size in sizes.items()}
     rows = np.vstack([parts[kind] for kind in sizes]).astype(np.float32)
