@@ -6,7 +6,7 @@ Refuses inputs that are not rows of numbers, and attributes whose lengths do not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.native.dense import layer
 from edgeloop_components.native.scores import label_line, labels, transform_of, transformed
@@ -105,16 +105,27 @@ def _classifier(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]
     weights = coefficients.reshape(rows, width).T
     label, out = writer.new("int64", (), texts), writer.new("float32", (max(rows, 2),))
     if rows == 1:
-        if transform_of(node) == "PROBIT":
-            raise node.refused("the post_transform PROBIT of one sum for two classes is not supported")
-        layer(writer, Value("float32", (1,), f"({out.name} + 1)"), source, weights, intercepts)
-        writer.put(label_line(writer, label, known, f"{out.name}[1] > 0"), f"{out.name}[0] = 1 - {out.name}[1];")
+        _one_row(node, writer, (label, out, known), (source, weights, intercepts))
     else:
         layer(writer, out, source, weights, intercepts)
         writer.put("int best = 0;")
         writer.loop(rows - 1, f"if ({out.name}[i + 1] > {out.name}[best]) best = i + 1;")
         writer.put(label_line(writer, label, known, "best"), *transformed(transform_of(node), out.name, rows))
     return label, out
+
+
+def _one_row(node: Node, writer: Writer, results: tuple[Value, Value, list[int]], sums: tuple[str, Any, Any]) -> None:
+    """Two classes from one sum: 1 - sum and sum, as onnxruntime has it, for all transforms but LOGISTIC."""
+    label, out, known = results
+    transform, (source, weights, intercepts) = transform_of(node), sums
+    if transform == "PROBIT":
+        raise node.refused("the post_transform PROBIT of one sum for two classes is not supported")
+    layer(writer, Value("float32", (1,), f"({out.name} + 1)"), source, weights, intercepts)
+    writer.put(f"const float sum = {out.name}[1];", label_line(writer, label, known, "sum > 0"))
+    if transform == "LOGISTIC":
+        writer.put(f"{out.name}[0] = el_logistic(-sum);", f"{out.name}[1] = el_logistic(sum);")
+    else:
+        writer.put(f"{out.name}[0] = 1 - sum;")
 
 
 OPERATORS: Mapping[tuple[str, str], Operator] = {

@@ -59,34 +59,21 @@ def _paid(forest: Forest, leaves: Sequence[Sequence[int]]) -> tuple[set[int], se
     return always, ever
 
 
-def _sums(node: Node, writer: Writer, forest: Forest, x: str, how: tuple[str, str]) -> set[int]:
-    """Puts what all trees pay into the floats at `scores`. Gives the targets that are paid in every row."""
+def _sums(node: Node, writer: Writer, forest: Forest, x: str, how: tuple[str, str]) -> tuple[set[int], set[int]]:
+    """Puts what all trees pay into the floats at `scores`. Gives the targets paid in every row, and in any."""
     aggregate, scores = how
     leaves = _leaves(forest)
     always, ever = _paid(forest, leaves)
     single = [{target for leaf in tree for target, _ in forest.pays[leaf]} for tree in leaves]
-    smallest = aggregate in ("MIN", "MAX")
-    if smallest and any(len(forest.pays[leaf]) < len(ever) for tree in leaves for leaf in tree) and len(ever) > 1:
-        raise node.refused(f"the aggregate {aggregate} needs leaves that pay every target")
     if all(len(targets) == 1 for targets in single):
         _fixed(writer, forest, x, [targets.pop() for targets in single], how)
+    elif aggregate in ("MIN", "MAX") and any(len(forest.pays[leaf]) < len(ever) for tree in leaves for leaf in tree):
+        raise node.refused(f"the aggregate {aggregate} needs leaves that pay every target")
     else:
         _spread(writer, forest, x, how)
     if aggregate == "AVERAGE":
         writer.loop(forest.targets, f"{scores}[i] /= {len(forest.roots)}.0f;")
-    return always if always == ever or not _unclear(forest) else _refuse(node)
-
-
-def _unclear(forest: Forest) -> bool:
-    """Whether a label may depend on that a class is paid in some rows only: not among more than two classes above 0."""
-    weights = [weight for pay in forest.pays for _, weight in pay]
-    return forest.targets <= 2 or min(weights) <= 0
-
-
-def _refuse(node: Node) -> set[int]:
-    if node.op != "TreeEnsembleClassifier":
-        return set()
-    raise node.refused("there are classes that only some leaves pay")
+    return always, ever
 
 
 def _added(aggregate: str, total: str, value: str) -> str:
@@ -177,7 +164,9 @@ def _regressed(node: Node, writer: Writer, forest: Forest, x: str, how: tuple[st
     if len(base) not in (0, forest.targets):
         raise node.wrong(f"expected {forest.targets} base_values, found {len(base)}")
     out = writer.new("float32", (forest.targets,))
-    _sums(node, writer, forest, x, (aggregate, out.name))
+    paid, _ = _sums(node, writer, forest, x, (aggregate, out.name))
+    if len(base) and len(paid) < forest.targets:
+        raise node.refused("there are base_values for targets that not every row is paid")
     if len(base) or aggregate in ("MIN", "MAX"):
         start = writer.table(base if len(base) else np.zeros(forest.targets, dtype=np.float32))
         writer.loop(forest.targets, f"{out.name}[i] = {start}[i] + {out.name}[i];")
@@ -196,7 +185,10 @@ def _classifier(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]
     if len(known) < 2 or len(base) not in ((0, 1, 2) if len(known) == 2 else (0, len(known))):
         raise node.refused(f"{len(known)} classes with {len(base)} base_values are not supported")
     label, out = writer.new("int64", (), texts), writer.new("float32", (len(known),))
-    paid = _sums(node, writer, forest, x, ("SUM", out.name))
+    always, paid = _sums(node, writer, forest, x, ("SUM", out.name))
+    weights = [weight for pay in forest.pays for _, weight in pay]
+    if always != paid and (len(known) == 2 or base or min(weights) <= 0):  # a label may depend on who is paid
+        raise node.refused("there are classes that only some leaves pay")
     if len(known) == 2:
         _two_classes(node, writer, forest, (label, out, known), 1 in paid)
     else:
@@ -224,20 +216,15 @@ def _two_classes(
     label, out, known = results
     base, transform, s = node.numbers("base_values"), transform_of(node), out.name
     b = f"{writer.table(base)}" if len(base) else ""
-    if len(base) == 2:
-        both = (
-            [f"{s}[1] = {b}[1] + {s}[0];", f"{s}[0] = -{s}[1];"]
-            if second
-            else [f"{s}[1] += {b}[1];", f"{s}[0] += {b}[0];"]
-        )
-        writer.put(*both)
-    elif len(base) == 1:
+    if len(base) == 2 and second:
+        writer.put(f"{s}[1] = {b}[1] + {s}[0];", f"{s}[0] = -{s}[1];")
+    elif len(base):
         writer.put(f"{s}[0] += {b}[0];")
     pays = [pay for leaf in forest.pays for pay in leaf]
     alone = len({target for target, _ in pays}) == 1
     positive = all(weight >= 0 for _, weight in pays)
-    writer.put(f"const float sum = {s}[{1 if second else 0}];")
-    writer.put(f"const int yes = sum > {'0.5f' if alone and positive else '0'};")
+    writer.put(f"const float paid = {s}[{1 if second else 0}];")
+    writer.put(f"const int yes = paid > {'0.5f' if alone and positive else '0'};")
     writer.put(label_line(writer, label, known if alone else [0, 1], "yes"))
     if len(base) == 2 or second:
         writer.put(*transformed(transform, s, 2))
@@ -250,10 +237,10 @@ def _second_score(node: Node, s: str, transform: str, alone: bool, positive: boo
     if transform == "PROBIT":
         raise node.refused("the post_transform PROBIT of one sum for two classes is not supported")
     if alone and positive:
-        return [f"{s}[1] = sum;", f"{s}[0] = 1 - sum;"]
+        return [f"{s}[1] = paid;", f"{s}[0] = 1 - paid;"]
     if transform == "LOGISTIC":
-        return [f"{s}[1] = el_logistic(sum);", f"{s}[0] = el_logistic(-sum);"]
-    return [f"{s}[1] = sum;", f"{s}[0] = -sum;"]
+        return [f"{s}[1] = el_logistic(paid);", f"{s}[0] = el_logistic(-paid);"]
+    return [f"{s}[1] = paid;", f"{s}[0] = -paid;"]
 
 
 OPERATORS: Mapping[tuple[str, str], Operator] = {

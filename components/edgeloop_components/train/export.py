@@ -1,8 +1,8 @@
 """Turns a fitted scikit-learn classifier into an ONNX graph of uncalibrated probabilities.
 
-Two traps are met here. The converter rounds the thresholds of HistGradientBoosting to the nearest float32, which sends
-values exactly on a threshold another way; so they are rounded down first, which changes nothing for float32 values. And
-its errors can be 150,000 lines long: they are cut.
+Three traps are met here. The converter rounds the thresholds of HistGradientBoosting to the nearest float32, which sends
+values exactly on a threshold another way; so they are rounded down first, which changes nothing for float32 values. It
+forgets to which side forests send missing values: that is put back. And its errors can be 150,000 lines long: they are cut.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeloop_components.train.estimator import needs_names
 from edgeloop_components.train.graph import OPSETS, RawModel
+from edgeloop_components.train.missing import mend_missing
 from edgeloop_components.train.problem import TrainError
 from edgeloop_contracts import FeatureReference
 
@@ -28,6 +29,7 @@ def to_raw(model: Any, features: Sequence[FeatureReference], what: str) -> RawMo
     names = [feature.name for feature in features] if named else ["X"]
     widths = [1] * len(features) if named else [len(features)]
     converted = _converted(model, names, widths, what)
+    mend_missing(model, converted.graph)
     probabilities = converted.graph.output[1].name
     classes = tuple(str(label) for label in model.classes_)
     if named:
