@@ -648,7 +648,7 @@ ROW_AXES = {  # least and most axes of a row, where it is not 0 to 3
 }  # fmt: skip
 ORDER = words("Conv AveragePool GlobalAveragePool Gemm MatMul InstanceNormalization LayerNormalization LpNormalization")
 PLAIN = words(  # NaN: see docs/native-operators.md
-    "MaxPool GlobalMaxPool Softmax LogSoftmax ArgMax ArgMin ReduceMax ReduceMin Concat Expand ArrayFeatureExtractor"
+    "MaxPool GlobalMaxPool ReduceMax ReduceMin Concat Expand ArrayFeatureExtractor"
 )
 
 
@@ -658,7 +658,11 @@ def special_values(op: str) -> tuple[float, ...]:
         return ()
     if op == "Binarizer":
         return SPECIALS[1:]  # onnxruntime refuses rows with NaN
-    return (np.nan, np.inf, 0.0, -0.0, 1e-40) if op in ORDER or op.startswith("Reduce") else SPECIALS
+    return (
+        (np.nan, np.inf, 0.0, -0.0, 1e-40)
+        if op in ORDER or op.startswith(("Reduce", "Softmax", "LogSoftmax", "Arg"))
+        else SPECIALS
+    )
 
 
 def write_model(folder: Path, place: int, model: Emitted) -> None:
