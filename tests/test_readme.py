@@ -6,6 +6,7 @@ import csv
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -18,8 +19,11 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+MODEL = [line for line in LINES if re.match(r"\.venv/bin/edgeloop (model|keys) ", line)]
 LOCAL = [
-    line for line in LINES if line.startswith(".venv/bin/edgeloop ") and "--image" not in line and "render" not in line
+    line
+    for line in LINES
+    if line.startswith(".venv/bin/edgeloop ") and "--image" not in line and "render" not in line and line not in MODEL
 ]
 CLUSTER = [line for line in LINES if "--image" in line or "render" in line]
 NODE = [line for line in LINES if "edgeloop-node" in line]
@@ -50,7 +54,7 @@ def _rows(path: Path, count: int = 600) -> None:
 
 def test_every_command_is_run_here() -> None:
     """No line of a shell block is left out of this file's tests."""
-    assert sorted(LINES) == sorted(MAKE + LOCAL + CLUSTER + NODE)
+    assert sorted(LINES) == sorted(MAKE + LOCAL + MODEL + CLUSTER + NODE)
     assert LINES[:2] == ["make demo", "make test"], "the README opens with the two commands"
 
 
@@ -84,6 +88,25 @@ def test_commands_on_your_data(folder: Path) -> None:
             continue  # tests/pipelines/test_demo.py runs it
         done = _run(line, folder)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not shutil.which("qemu-arm-static"), reason="parity on all platforms needs qemu-user (Debian: qemu-user-static)"
+)
+def test_commands_for_a_model_of_your_own(tmp_path: Path) -> None:
+    """A lone ONNX file is compiled, proved, measured, packed, signed, verified, copied and inspected."""
+    import numpy as np
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LogisticRegression
+
+    rows = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    fitted = LogisticRegression().fit(rows, (rows[:, 0] > 0).astype(int))
+    (tmp_path / "m.onnx").write_bytes(to_onnx(fitted, rows[:1], target_opset=17).SerializeToString())
+    for line in MODEL:
+        done = _run(line, tmp_path)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    assert (tmp_path / "out/linux/arm/v7/server").stat().st_size < 200_000
 
 
 def _model(folder: Path) -> Path:

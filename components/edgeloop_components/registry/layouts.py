@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from edgeloop_components.registry.reference import InLayout
 __all__ = ["copy_image", "document_of", "list_document", "locate", "referring", "signatures", "tree"]
 
 MOST_DEPTH = 4  # of indexes in indexes
+_SIGNATURES = re.compile(r":sha256-[0-9a-f]{64}\.sig$")  # names of cosign's older signatures: no images
 
 
 def locate(name: InLayout) -> str:
     """The digest of an image of a layout. Without name and digest the layout must have one named image."""
     if name.digest:
         return name.digest
-    known = images(name.folder)
+    known = {known: digest for known, digest in images(name.folder).items() if not _SIGNATURES.search(known)}
     if not name.name and len(set(known.values())) == 1:
         return next(iter(known.values()))
     if name.name not in known:

@@ -53,7 +53,6 @@ class Runtime:
         [Path, Build], list[Layer]
     ]  # folder with the model's files -> the image's layers, the model's own last
     remark: Callable[[Any], str]  # onnx.ModelProto -> what this runtime makes of it, in a sentence
-    server_mib: float  # memory that the server around the model needs on top of what the profile measures
     python: bool = False  # whether the image must hold Python
     environment: Mapping[str, str] = field(default_factory=dict)  # the image's own variables
     instruction_set: Callable[[Target], str] = lambda _: (
@@ -73,7 +72,6 @@ def _onnxruntime() -> Runtime:
         digests=module.digests,
         layers=module.layers,
         remark=module.remark,
-        server_mib=24.0,
         python=True,
         environment={"ORT_DISABLE_TELEMETRY": "1"},  # onnxruntime's Linux wheel reports to its maker otherwise
     )
@@ -91,7 +89,6 @@ def _native() -> Runtime:
         digests=module.digests,
         layers=module.layers,
         remark=module.remark,
-        server_mib=1.0,
         instruction_set=module.instruction_set_of,
     )
 

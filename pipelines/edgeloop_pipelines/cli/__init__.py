@@ -39,6 +39,7 @@ COMMANDS: dict[str, CommandRow] = {
     "submit": CommandRow(f"{_HERE}.submit", "Build", "start a run on Kubeflow Pipelines"),
     "model": CommandRow(f"{_HERE}.model", "Build", "describe, compile, prove, measure, pack and push an ONNX file"),
     "profile": CommandRow(f"{_HERE}.profile", "Build", "show or measure what a model costs on each target"),
+    "keys": CommandRow(f"{_HERE}.keys", "Build", "make the keys that sign images and models"),
     "render": CommandRow(f"{_HERE}.render", "Deploy", "write the KubeEdge objects of a loop"),
     "fleet": CommandRow(f"{_HERE}.fleet", "Deploy", "serve the fleet service"),
     "status": CommandRow(f"{_HERE}.status", "Watch", "show loops, versions, nodes, last verdict, last run"),

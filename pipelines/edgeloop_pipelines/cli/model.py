@@ -1,4 +1,4 @@
-"""`edgeloop model`: what is inside an ONNX file, and what can be made of it; longer commands have modules in cli/models."""
+"""`edgeloop model`: what is inside an ONNX file, and all that can be made of it; longer commands have modules in cli/models."""
 
 from __future__ import annotations
 
@@ -12,17 +12,24 @@ from edgeloop_pipelines.cli.console import JsonOption, UserError, emit, say, tab
 from edgeloop_pipelines.cli.models import compile as compile_command
 from edgeloop_pipelines.cli.models import package as package_command
 from edgeloop_pipelines.cli.models import parity as parity_command
+from edgeloop_pipelines.cli.models import push as push_commands
+from edgeloop_pipelines.cli.models import verify as verify_command
 
-app = typer.Typer(help="Describe an ONNX file, compile it for any platform, and prove it.", no_args_is_help=True)
+app = typer.Typer(
+    help="An ONNX file: what is in it, compiled, proved, measured, packed, signed, pushed.", no_args_is_help=True
+)
 app.command("compile")(compile_command.command)
 app.command("parity")(parity_command.command)
 app.command("profile")(profile_command.model_command)
 app.command("package")(package_command.command)
+app.command("push")(push_commands.command)
+app.command("pull")(push_commands.pull_command)
+app.command("verify")(verify_command.command)
 
 
 @app.callback()
 def _model() -> None:
-    """Describe an ONNX file, compile it for any platform, and prove it."""
+    """An ONNX file: what is in it, compiled, proved, measured, packed, signed, pushed."""
 
 
 @app.command()
