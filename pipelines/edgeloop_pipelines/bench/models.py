@@ -215,10 +215,8 @@ def _convolution() -> bytes:
         helper.make_node("Gemm", ["r3", "w4", "b4"], ["g2"]),
         helper.make_node("Softmax", ["g2"], ["probabilities"], axis=1),
     ]
-    ends = [
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-        for name, shape in (("X", ["N", 3, 128]), ("probabilities", ["N", 4]))
-    ]
+    shapes: dict[str, list[str | int | None]] = {"X": ["N", 3, 128], "probabilities": ["N", 4]}
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     graph = helper.make_graph(nodes, "convolution", ends[:1], ends[1:], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString())
