@@ -76,7 +76,7 @@ fuzz: setup ## fuzz the native server's parsers; FUZZ_S seconds each (600)
 	@tests/fuzz/native/run.sh $(FUZZ_S)
 
 golden: setup ## write the golden files anew
-	@$(BIN)/python -m pytest -q --regenerate tests/manifests tests/fleet tests/pipelines
+	@$(BIN)/python -m pytest -q --regenerate tests/manifests tests/fleet tests/pipelines tests/components/test_native_operators.py
 
 wheel: setup ## build the wheel into dist/
 	@rm -rf dist && $(BIN)/python -m build --wheel --installer uv >/dev/null && ls dist
