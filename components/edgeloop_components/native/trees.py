@@ -164,9 +164,10 @@ def _regressed(node: Node, writer: Writer, forest: Forest, x: str, how: tuple[st
     if len(base) not in (0, forest.targets):
         raise node.wrong(f"expected {forest.targets} base_values, found {len(base)}")
     out = writer.new("float32", (forest.targets,))
-    paid, _ = _sums(node, writer, forest, x, (aggregate, out.name))
-    if len(base) and len(paid) < forest.targets:
-        raise node.refused("there are base_values for targets that not every row is paid")
+    paid, ever = _sums(node, writer, forest, x, (aggregate, out.name))
+    if len(base) and paid != ever:
+        raise node.refused("there are base_values for targets that only some leaves pay")
+    base = base * np.isin(np.arange(len(base)), list(paid)).astype(np.float32)  # what nothing pays, stays 0
     if len(base) or aggregate in ("MIN", "MAX"):
         start = writer.table(base if len(base) else np.zeros(forest.targets, dtype=np.float32))
         writer.loop(forest.targets, f"{out.name}[i] = {start}[i] + {out.name}[i];")
@@ -190,7 +191,7 @@ def _classifier(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]
     if always != paid and (len(known) == 2 or base or min(weights) <= 0):  # a label may depend on who is paid
         raise node.refused("there are classes that only some leaves pay")
     if len(known) == 2:
-        _two_classes(node, writer, forest, (label, out, known), 1 in paid)
+        _two_classes(node, writer, forest, (label, out, known), paid)
     else:
         _classes(node, writer, (label, out, known), paid)
     return label, out
@@ -210,16 +211,19 @@ def _classes(node: Node, writer: Writer, results: tuple[Value, Value, list[int]]
 
 
 def _two_classes(
-    node: Node, writer: Writer, forest: Forest, results: tuple[Value, Value, list[int]], second: bool
+    node: Node, writer: Writer, forest: Forest, results: tuple[Value, Value, list[int]], paid: set[int]
 ) -> None:
-    """onnxruntime's rules: `second` says whether the second class is paid."""
+    """onnxruntime's rules: a class that nothing pays has no score, whatever the base values are."""
     label, out, known = results
+    second = 1 in paid
     base, transform, s = node.numbers("base_values"), transform_of(node), out.name
     b = f"{writer.table(base)}" if len(base) else ""
     if len(base) == 2 and second:
         writer.put(f"{s}[1] = {b}[1] + {s}[0];", f"{s}[0] = -{s}[1];")
     elif len(base):
         writer.put(f"{s}[0] += {b}[0];")
+    if 0 not in paid:
+        writer.put(f"{s}[0] = 0;")
     pays = [pay for leaf in forest.pays for pay in leaf]
     alone = len({target for target, _ in pays}) == 1
     positive = all(weight >= 0 for _, weight in pays)
@@ -236,7 +240,7 @@ def _second_score(node: Node, s: str, transform: str, alone: bool, positive: boo
     """Two scores from one sum."""
     if transform == "PROBIT":
         raise node.refused("the post_transform PROBIT of one sum for two classes is not supported")
-    if alone and positive:
+    if alone and positive and transform != "LOGISTIC":
         return [f"{s}[1] = paid;", f"{s}[0] = 1 - paid;"]
     if transform == "LOGISTIC":
         return [f"{s}[1] = el_logistic(paid);", f"{s}[0] = el_logistic(-paid);"]

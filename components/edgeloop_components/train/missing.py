@@ -29,7 +29,7 @@ def _forests(model: Any) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np
     """(features, directions) of every forest and every lone tree in a model, node after node; leaves have feature 0."""
     import numpy as np
 
-    inner = getattr(model, "estimators_", ())
+    inner: Any = getattr(model, "estimators_", ())
     inner = inner.ravel().tolist() if hasattr(inner, "dtype") else inner
     trees = [part.tree_ for part in inner if hasattr(part, "tree_")] if all(hasattr(p, "tree_") for p in inner) else []
     trees = [model.tree_] if hasattr(model, "tree_") else trees
