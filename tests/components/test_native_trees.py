@@ -181,7 +181,7 @@ def test_the_newer_operator(compile_c: Any, onnxruntime_answers: Any, modes: tup
     """TreeEnsemble of ai.onnx.ml 5, tests for sets of values included."""
     rng = np.random.default_rng(sum(modes))
     chosen = rng.choice(modes, 14).astype(np.uint8)
-    members = [np.array([*rng.choice(VALUES[1:8], 3, replace=False), np.nan]) for mode in chosen if mode == 6]
+    members = [np.array([*rng.choice([1, 2, 3, 5], 3, replace=False), np.nan]) for mode in chosen if mode == 6]
     tensors = {
         "nodes_modes": chosen,
         "nodes_splits": rng.choice(VALUES, 14).astype(np.float32),
