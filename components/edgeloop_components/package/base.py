@@ -66,7 +66,7 @@ def base_for(text: str, platform: str, layout: Path) -> Base | None:
     else:
         from edgeloop_components.registry import pull
 
-        pull(text, layout)
+        digest = pull(text, layout, platform=platform)
     return _base(layout, name.removeprefix("oci:"), _of_platform(layout, digest, platform, text))
 
 
