@@ -73,7 +73,7 @@ peers: setup ## environments of KServe and MLServer, for the conformance suite a
 	done
 
 fuzz: setup ## fuzz the native server's parsers; FUZZ_S seconds each (600)
-	@tests/fuzz/native/run.sh $(FUZZ_S)
+	@PYTHON=$(BIN)/python tests/fuzz/native/run.sh $(FUZZ_S)
 
 golden: setup ## write the golden files anew
 	@$(BIN)/python -m pytest -q --regenerate tests/manifests tests/fleet tests/pipelines tests/components/test_native_operators.py

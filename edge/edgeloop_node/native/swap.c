@@ -1,8 +1,8 @@
 /* On SIGHUP the binary that now stands at our path is opened, and that very file is tested by its own self-test in a child;
    a bad one is refused and the old one goes on. Then this process becomes it: counts that nobody has read are left behind
    under the old boot id, and listeners, connections and what is half received go over in a file in memory, whose number is in
-   the environment. The state is only understood by a binary with the same layout; another one keeps the connections that are
-   between two requests and closes the rest. */
+   the environment. The state is only understood by a binary with the same layout; another one gets the listeners, and the
+   connections that are open end. */
 #define _GNU_SOURCE
 #include "swap.h"
 
