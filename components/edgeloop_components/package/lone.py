@@ -1,4 +1,4 @@
-"""Packs a lone ONNX file as images, one for each platform, and an index over them: `edgeloop model package`.
+"""Packs a lone ONNX file as images, one for each platform, with an index over them: `edgeloop model package`.
 
 Parity comes first, on every platform, with the very program that is packed: a model that does not hold, or a platform that
 cannot be run here, is refused, and nothing is written. With a signer the index and every image below it are signed.
@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 from edgeloop_components.compile.lone import Lone
 from edgeloop_components.compile.lone_build import build_lone
 from edgeloop_components.compile.lone_parity import PlatformParity, parity_lone
-from edgeloop_components.package import layout as oci
-from edgeloop_components.package.core import package
+from edgeloop_components.package.core import index_packages, package
 from edgeloop_components.package.layers import PackageError
 from edgeloop_contracts import Loop, ModelVersion, Package, ParityResult, from_json, loads, to_json
 
@@ -70,16 +69,17 @@ def package_lone(
         compiled = Path(temporary, "compiled")
         build_lone(lone, compiled, platforms=platforms, runtime=runtime, seed=seed, say=say)
         version = loads(ModelVersion, (compiled / "version.json").read_bytes())
+        model = _model_folder(lone, compiled, Path(temporary, "model"))
         made = []
         for target in loop.targets:
             folder = _one_platform(compiled, Path(temporary, target.name), target.platform)
             proof = proofs[target.platform]
-            made.append(package(loop, version, target, folder, layout, parity=proof, repository=name, base=base))
+            given: dict[str, Any] = {"parity": proof, "repository": name, "base": base, "model_dir": model}
+            made.append(package(loop, version, target, folder, layout, **given))
             say(f"{target.platform}: image {made[-1].digest}, {made[-1].size_bytes} bytes")
-    index = oci.write_index(layout, [one.digest for one in made], annotations=_annotations(lone))
-    full_name = f"{name}:{lone.version}"
-    oci.name_image(layout, index, full_name)
-    return LonePackage(full_name, index, tuple(made), _signed(layout, index, name, signer))
+    packages = index_packages(layout, made, name)
+    signed = _signed(layout, packages[0].index, name, signer)
+    return LonePackage(f"{name}:{version.number}", packages[0].index, tuple(packages), signed)
 
 
 def _signed(layout: Path, index: str, repository: str, signer: Signer | None) -> bool:
@@ -91,12 +91,13 @@ def _signed(layout: Path, index: str, repository: str, signer: Signer | None) ->
     return True
 
 
-def _annotations(lone: Lone) -> dict[str, str]:
-    return {
-        "org.opencontainers.image.title": f"{lone.name}@{lone.version}",
-        "org.opencontainers.image.version": str(lone.version),
-        "dev.edgeloop.onnx": lone.digest,
-    }
+def _model_folder(lone: Lone, compiled: Path, folder: Path) -> Path:
+    """The model as the servers take it, and its documents: what the ModelPack artifact and the modelcar hold."""
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(lone.adapted.model.SerializeToString())
+    for name in DOCUMENTS:
+        shutil.copyfile(compiled / name, folder / name)
+    return folder
 
 
 def _proofs(lone: Lone, platforms: Sequence[str], runtime: str, seed: int, say: Say) -> Mapping[str, ParityResult]:

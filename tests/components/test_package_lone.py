@@ -1,0 +1,79 @@
+"""`edgeloop model package`: a lone ONNX file as images with an index, proved first and signed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeloop_components.compile.lone import read_lone
+from edgeloop_components.package import layout as oci
+from edgeloop_components.package.layers import PackageError, host_platform
+from edgeloop_components.package.lone import package_lone
+from edgeloop_components.signing import new_key, read_signer, read_trusted, verify_layout
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A logistic regression as skl2onnx writes it."""
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LogisticRegression
+
+    rows = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    fitted = LogisticRegression().fit(rows, (rows[:, 0] > 0).astype(int))
+    path = tmp_path_factory.mktemp("lone") / "pump.onnx"
+    path.write_bytes(to_onnx(fitted, rows[:1], target_opset=17).SerializeToString())
+    return path
+
+
+def packed(file: Path, layout: Path, **more: Any) -> Any:
+    given = {"platforms": [host_platform()], "runtime": "native", **more}
+    return package_lone(read_lone(file, name="", version=0), layout, **given)
+
+
+def test_a_native_image_is_one_file_under_an_index(file: Path, tmp_path: Path) -> None:
+    """One plain layer with the server, parity in the package, the model beside it, and the same digests a second time."""
+    made = packed(file, tmp_path / "a")
+    (package,) = made.packages
+    document = oci.manifest(tmp_path / "a", package.digest)
+    assert len(document["layers"]) == 1
+    assert package.size_bytes < 300_000
+    assert (package.parity.passed, package.parity.rows) == (True, 1000)
+    assert oci.images(tmp_path / "a")["edgeloop/pump:1"] == made.index == package.index
+    assert "" not in (package.model_artifact, package.modelcar)
+    again = packed(file, tmp_path / "b")
+    assert json.dumps(again.document()) == json.dumps(made.document())
+
+
+def test_a_signer_signs_index_and_images(file: Path, tmp_path: Path) -> None:
+    """Both the index and the image below it verify with the public key."""
+    private, public = new_key(tmp_path / "k.key")
+    made = packed(file, tmp_path / "images", signer=read_signer(private))
+    assert made.signed
+    for digest in (made.index, made.packages[0].digest):
+        assert verify_layout(tmp_path / "images", digest, read_trusted(public))
+
+
+def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
+    """A regressor has no server: refused by name, and nothing is written."""
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LinearRegression
+
+    rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    path = tmp_path / "r.onnx"
+    path.write_bytes(to_onnx(LinearRegression().fit(rows, rows[:, 0]), rows[:1]).SerializeToString())
+    with pytest.raises(PackageError, match="only classifiers have a server"):
+        packed(path, tmp_path / "images")
+    assert not (tmp_path / "images").exists()
+
+
+def test_an_unproved_platform_is_refused(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A platform that cannot be run here is not packed: the error names the package to install."""
+    foreign = "linux/riscv64" if host_platform() != "linux/riscv64" else "linux/arm64"
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(PackageError, match=rf"parity on {foreign}: not run: .*qemu"):
+        packed(file, tmp_path / "images", platforms=[foreign])
+    assert not (tmp_path / "images").exists()
