@@ -91,6 +91,8 @@ bare: wheel ## the wheel alone, without extras: contracts and node tests in an e
 
 lock: ## resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+	@$(BIN)/python -m edgeloop_components.package.wheels lock requirements.lock
+	@components/images/steps/lock.sh
 
 clean: ## remove what was built (not .venv)
 	@rm -rf dist build demo-out .edgeloop .pytest_cache .mypy_cache .ruff_cache
