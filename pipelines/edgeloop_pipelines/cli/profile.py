@@ -37,19 +37,46 @@ def command(
     target: Annotated[str, typer.Option("--target", help="one target of the loop", show_default=False)] = "",
     plan: PlanOption = "quick",
     plot: PlotOption = None,
+    job: Annotated[
+        Path | None,
+        typer.Option(
+            "--job", metavar="FOLDER", help="write a Job that measures on a node of the group", show_default=False
+        ),
+    ] = None,
+    registry: Annotated[str, typer.Option("--registry", help="where nodes pull images from")] = "edgeloop.local",
+    load_image: Annotated[
+        str,
+        typer.Option(
+            "--load-image", help="the load generator's image by digest; default: written here", show_default=False
+        ),
+    ] = "",
+    job_log: Annotated[
+        Path | None,
+        typer.Option("--job-log", metavar="FILE", help="what the Job's container `load` printed", show_default=False),
+    ] = None,
     home: HomeOption = Path(".edgeloop"),
     as_json: JsonOption = False,
 ) -> None:
     """Show what the last version of a loop costs on each target, or measure a compiled folder on this machine.
 
-    A loop's profiles are read from the catalog, as its packages hold them; nothing is measured then.
+    A loop's profiles are read from the catalog, as its packages hold them; nothing is measured then. With --job the same
+    profile is made on a node of the target's group: apply the objects, keep the log of the container `load`, and give it
+    with --job-log. A pod writes no control groups, so the Job varies the load alone, under the pod's own limits.
 
     Examples:
 
       edgeloop profile turbine-power
       edgeloop profile turbine-power --target cabinet --plot cabinet.svg
+      edgeloop profile turbine-power --target cabinet --job job/ --registry registry.example
+      edgeloop profile turbine-power --target cabinet --job-log load.log
       edgeloop profile out/compiled --plan full --plot full.svg
     """
+    if job:
+        from edgeloop_pipelines.cli.profile_job import write_job
+
+        made = write_job(what, target, job, registry=registry, load_image=load_image, home=home)
+        emit({"files": [str(path) for path in made]}, lambda: say("\n".join(map(str, made))), as_json)
+        return
     path = Path(what)
     if path.is_dir():
         found = [_measured_folder(path, _plan(plan))]
@@ -57,6 +84,12 @@ def command(
         found = [_read(path)]
     else:
         found = _of_loop(what, target, home)
+    if job_log:
+        from edgeloop_pipelines.cli.profile_job import read_log
+
+        if len(found) != 1:
+            raise UserError(f"--job-log: expected one target, found {len(found)}", "name it with --target")
+        found = [read_log(found[0], job_log, node="")]
     if plot:
         _draw(found, plot)
     emit([_document(profile) for profile in found], lambda: _show_all(found, plot), as_json)
