@@ -139,9 +139,11 @@ def test_the_loop_closes_by_itself(tmp_path: Path) -> None:
     assert found["evaluation"]["recomputed"]["rows"] == found["evaluation"]["recomputed"]["equal"] > 0
     assert {n["version"] for n in found["nodes"]} == {max(v["version"] for v in found["versions"] if v["promoted"])}
     assert {r["cause"] for r in found["runs"]} == {"manual", "performance"}
-    first, *later = (s["bytes"] for s in found["shipped"] if s["node"] == "station-a")
+    native = [s["bytes"] for s in found["shipped"] if s["node"] == "station-a"]  # the canary: one static file
+    first, *later = (s["bytes"] for s in found["shipped"] if s["node"] == "station-b")
     assert later
     assert max(later) < first / 50
+    assert max(native) < 300_000
     check_sums(found)
     assert {path.name for path in tmp_path.iterdir()} == {
         ".lock",

@@ -263,6 +263,8 @@ def test_package_step(
     (compiled / "model").mkdir(parents=True)
     for name, data in (("server", "\x7fELF"), ("reference.json", "{}"), ("golden.json", "{}")):
         (compiled / "model" / name).write_text(data)
+    for name in ("model.onnx", "reference.json", "golden.json"):  # the version's folder
+        (compiled / name).write_text("{}")
     documents = {
         "parity.json": ParityResult(
             loop="pump", target="t", runtime="native", rows=1, max_abs_difference=0, limit=1, passed=True
