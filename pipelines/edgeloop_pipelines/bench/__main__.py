@@ -41,7 +41,7 @@ def _models(rounds: int, out: Path | None) -> int:
 
 def _line(result: models.Result) -> str:
     case = result.case
-    bar = "no bar" if case.bar is None else f"bar {case.bar:g}: {'holds' if result.holds else 'MISSED'}"
+    bar = "no bar" if result.bar is None else f"bar {result.bar:g}: {'holds' if result.holds else 'MISSED'}"
     return (
         f"{case.model}, batch {case.batch}, {result.instruction_set}: native {result.native_us.shown()} us a row, "
         f"onnxruntime {result.onnxruntime_us.shown()}; {result.times_faster.shown()} times faster ({bar}); "

@@ -24,12 +24,14 @@ __all__ = ["CASES", "Case", "Result", "run"]
 
 FEATURES, CLASSES, TRAINING_ROWS, TEST_ROWS = 24, 3, 15_000, 5_120
 ROUNDS = 15
+BASELINE = "baseline"
 INSTRUCTION_SETS = ("", "x86-64-v3")  # the platform's baseline, and what most servers of the last ten years have
 
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison. `bar` is the least ratio that is asked for; None: parity is asked for, and the honest ratio shown."""
+    """One comparison. `bar` is the least ratio that is asked of the platform's baseline, which is what is built unless
+    more is asked for; None: parity is asked for, and the honest ratio shown."""
 
     model: str
     batch: int
@@ -58,9 +60,14 @@ class Result:
     max_abs_difference: float
 
     @property
+    def bar(self) -> float | None:
+        """The least ratio that is asked of this build."""
+        return self.case.bar if self.instruction_set == BASELINE else None
+
+    @property
     def holds(self) -> bool:
         """Whether the bar is reached by the median."""
-        return self.case.bar is None or self.times_faster.median >= self.case.bar
+        return self.bar is None or self.times_faster.median >= self.bar
 
     def document(self) -> dict[str, Any]:
         return {**asdict(self), "holds": self.holds}
@@ -88,7 +95,7 @@ def _measured(case: Case, model: bytes, instruction_set: str, rounds: int) -> Re
     per_row = 1e6 / (len(rows) * case.batch)
     return Result(
         case=case,
-        instruction_set=instruction_set or "baseline",
+        instruction_set=instruction_set or BASELINE,
         onnxruntime_us=spread([s * per_row for s in taken["ort"]]),
         native_us=spread([s * per_row for s in taken["native"]]),
         times_faster=ratio(taken["ort"], taken["native"]),
