@@ -27,7 +27,7 @@ setup: .venv/.ready ## make .venv with everything in it
 demo: setup ## close the loop on one machine; DATA=wind (default) or rainfall
 	@$(BIN)/edgeloop demo --data $(DATA) --out demo-out
 
-demo-rainfall: setup ## the small demo, under two minutes
+demo-rainfall: setup ## the small demo
 	@$(BIN)/edgeloop demo --data rainfall --out demo-out
 
 demo-chaos: setup ## the demo with kill -9 of its parts; checks that no count is lost
