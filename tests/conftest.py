@@ -32,6 +32,10 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "--regenerate is refused when CI is set: golden files are changed by people, and reviewed"
         )
+    if (
+        signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    ):  # a shell's background job; what the tests start would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.register_profile(
         "edgeloop",
         max_examples=25,

@@ -115,9 +115,11 @@ def packed(platform: str, compiled: Path, images: Path, **how: Any) -> Package:
     return core.package(loop, version, loop.targets[0], compiled, images, base="debian", **how)
 
 
-@pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("images")
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("images")
+    yield folder
+    shutil.rmtree(folder)  # hundreds of megabytes
 
 
 @pytest.fixture(scope="session")

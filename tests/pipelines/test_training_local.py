@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,9 +70,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[seaweed.Running]
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One folder of images for all tests: the layer with the runtime is made once."""
-    return tmp_path_factory.mktemp("images")
+    folder = tmp_path_factory.mktemp("images")
+    yield folder
+    shutil.rmtree(folder)  # hundreds of megabytes
 
 
 @pytest.fixture

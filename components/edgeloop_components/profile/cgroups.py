@@ -13,6 +13,7 @@ Refuses: a group whose limits need a controller that is not there, and values th
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -147,10 +148,9 @@ class Files:
         return [entry.name for entry in os.scandir(path) if entry.is_dir()]
 
     def kill(self, pid: int) -> None:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+        if pid > 0:  # 0 stands for a process of an outer pid namespace; to kill(2) it means the caller's own group
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _start_time(pid: int) -> str:
