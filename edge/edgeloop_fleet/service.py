@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +27,8 @@ from edgeloop_contracts import (
     RunRequest,
     groups_of,
 )
+from edgeloop_contracts.ecdsa import PublicKey, SignatureError
+from edgeloop_contracts.signature import check_image
 from edgeloop_fleet import checks, rollouts
 from edgeloop_fleet.clocks import ReportClock, WallClock
 from edgeloop_fleet.controller.reconcile import Hands
@@ -133,6 +136,8 @@ class Fleet:
         problem = _rollout_problem(loop, rollout, version, reference)
         if problem:
             raise RefusedError(400, "Rollout", problem)
+        if problem := _unsigned(rollout, self.settings.trusted):
+            raise RefusedError(403, "Rollout", problem)
         with self.store.write():
             self.store.put_version(version, reference, rollout.packages)
             approved = loop.rollout.approval == "auto"
@@ -190,6 +195,17 @@ class Fleet:
                 log.exception("%s of loop %s failed", part, loop.name)
                 self.metrics["tick_errors"] += 1
                 self.timeline.trouble(loop.name, part, f"{type(error).__name__}: {error}")
+
+
+def _unsigned(rollout: Rollout, trusted: Sequence[PublicKey]) -> Problem | None:
+    """The first image of a rollout, new or to go back to, that no trusted key has signed."""
+    for field in ("packages", "previous_packages") if trusted else ():
+        for target, package in getattr(rollout, field).items():
+            try:
+                check_image(package.digest, package.signatures, trusted)
+            except SignatureError as error:
+                return Problem(f"rollout.{field}.{target}", "an image that a trusted key has signed", str(error))
+    return None
 
 
 def _rollout_problem(loop: Loop, rollout: Rollout, version: ModelVersion, reference: Reference) -> Problem | None:

@@ -26,11 +26,12 @@ from edgeloop_components.train.component import train
 from edgeloop_components.validate.component import validate
 from edgeloop_contracts import Loop, RunRequest, dumps
 
-__all__ = ["NAME", "SECRET", "SETTINGS", "arguments_of", "build", "on_cluster", "training"]
+__all__ = ["NAME", "SECRET", "SETTINGS", "SIGNING", "arguments_of", "build", "on_cluster", "training"]
 
 NAME = "edgeloop-training"
-SECRET, SETTINGS, IMAGES_CLAIM, IMAGES_PATH = (
+SECRET, SIGNING, SETTINGS, IMAGES_CLAIM, IMAGES_PATH = (
     "edgeloop-s3",
+    "edgeloop-signing",
     "edgeloop-settings",
     "edgeloop-images",
     "/var/lib/edgeloop/images",
@@ -39,8 +40,16 @@ _MUST, _MAY = False, True  # `optional`, as Kubernetes says it; without what may
 _SECRET_KEYS = {_MUST: ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), _MAY: ("AWS_SESSION_TOKEN",)}
 _SETTING_KEYS = {
     _MUST: ("AWS_ENDPOINT_URL_S3", "EDGELOOP_IMAGES"),
-    _MAY: ("AWS_REGION", "EDGELOOP_BUCKET", "EDGELOOP_FLEET_URL"),
+    _MAY: (
+        "AWS_REGION",
+        "EDGELOOP_BASE",
+        "EDGELOOP_BUCKET",
+        "EDGELOOP_FLEET_URL",
+        "EDGELOOP_PROFILE",
+        "EDGELOOP_PUBLIC_KEY",
+    ),
 }
+_SIGNING_KEYS = ("EDGELOOP_SIGNING_KEY", "EDGELOOP_KEY_PASSWORD")  # the task that signs has them, no other
 _CLOUD = [
     {"key": "node-role.kubernetes.io/edge", "operator": "DoesNotExist"}
 ]  # KubeEdge labels its nodes with this key
@@ -98,6 +107,7 @@ def build(image: str = IMAGES["steps"], *, name: str = NAME, loop_text: str | No
                     compiled = here(compile_step(**common_here, version=version)).outputs["compiled"]
                     profiled = here(profile(**common_here, compiled=compiled)).outputs["profiled"]
                     image_of = here(package(**common_here, version=version, compiled=compiled, profiled=profiled))
+                    kubernetes.use_secret_as_env(image_of, SIGNING, {key: key for key in _SIGNING_KEYS}, optional=True)
                     kubernetes.mount_pvc(image_of, pvc_name=IMAGES_CLAIM, mount_path=IMAGES_PATH)
                 packages = dsl.Collected(image_of.outputs["packaged"])
                 here(rollout(**common, evidence_s=evidence_s, now_s=now_s, version=version, packages=packages))

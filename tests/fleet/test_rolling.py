@@ -1,9 +1,12 @@
 """Rollouts in the service, over simulated ports: forward, back, superseded, approved, refused."""
 
+import base64
 from dataclasses import replace
 
 import pytest
 
+from edgeloop_contracts import Signature
+from edgeloop_contracts.signature import image_claim
 from edgeloop_fleet import rollouts
 from edgeloop_fleet.service import RefusedError
 
@@ -144,6 +147,40 @@ def test_a_rollout_that_cannot_be_done_is_refused(world, make, change, path):
         world.fleet.put_rollout(replace(make.rollout(1), **change), make.version(1), make.reference())
     assert refused.value.problem.path == path
     assert world.fleet.store.references() == {}
+
+
+def test_a_rollout_of_images_that_no_trusted_key_signed_is_refused(world, make, tmp_path):
+    """New images and those to go back to; nothing is stored of what is refused, and what is signed is taken."""
+    signing = pytest.importorskip("edgeloop_components.signing")
+    private, public = signing.new_key(tmp_path / "a.key")
+    signer = signing.read_signer(private)
+    world.fleet.settings = replace(world.fleet.settings, trusted=signing.read_trusted(public))
+
+    def signed(packages):
+        return {
+            target: replace(package, signatures=(_signed(package, signer),)) for target, package in packages.items()
+        }
+
+    given = make.rollout(2, previous=1)
+    given = replace(given, previous_packages=make.rollout(1).packages)
+    good = replace(given, packages=signed(given.packages), previous_packages=signed(given.previous_packages))
+    for field in ("packages", "previous_packages"):
+        target, package = next(iter(getattr(given, field).items()))
+        other = {target: replace(package, digest="sha256:" + "9" * 64)}
+        for packages, why in ((getattr(given, field), "it is not signed"), (signed(other), "another image")):
+            wrong = {**getattr(good, field), target: replace(packages[target], digest=package.digest)}
+            with pytest.raises(RefusedError, match="a trusted key has signed") as refused:
+                world.fleet.put_rollout(replace(good, **{field: wrong}), make.version(2), make.reference())
+            assert (refused.value.status, refused.value.problem.path) == (403, f"rollout.{field}.{target}")
+            assert why in refused.value.problem.got
+    assert world.fleet.store.references() == {}
+    assert world.fleet.put_rollout(good, make.version(2), make.reference())[1]
+
+
+def _signed(package, signer):
+    payload = image_claim(package.digest, package.repository)
+    encoded = (base64.b64encode(data).decode() for data in (payload, signer.sign(payload)))
+    return Signature(**dict(zip(("payload", "signature"), encoded, strict=True)), key_id=signer.public.key_id)
 
 
 def test_a_canary_that_nobody_asks_is_given_three_windows_and_goes_back(world, make):

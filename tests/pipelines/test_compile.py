@@ -87,7 +87,9 @@ def test_every_step_stays_off_the_edge_and_gets_the_stores_secret(platform: dict
             "matchExpressions": [{"key": "node-role.kubernetes.io/edge", "operator": "DoesNotExist"}]
         }, f"{name}: no weight, so the rule is required"
         keys = {key["envVar"]: s["optional"] for s in options["secretAsEnv"] for key in s["keyToEnv"]}
-        assert keys == {"AWS_ACCESS_KEY_ID": False, "AWS_SECRET_ACCESS_KEY": False, "AWS_SESSION_TOKEN": True}
+        signing = {"EDGELOOP_SIGNING_KEY": True, "EDGELOOP_KEY_PASSWORD": True} if name == "package" else {}
+        store = {"AWS_ACCESS_KEY_ID": False, "AWS_SECRET_ACCESS_KEY": False, "AWS_SESSION_TOKEN": True}
+        assert keys == {**store, **signing}, "the private key is the packing step's alone"
         assert {c["configMapName"] for c in options["configMapAsEnv"]} == {"edgeloop-settings"}
 
 

@@ -16,6 +16,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -90,6 +91,16 @@ def version() -> str:
             "native code needs the C compiler of the Python package ziglang, which is not installed",
             "pip install 'edgeloop[native]'",
         ) from None
+
+
+@functools.cache
+def musl_version() -> str:
+    """The version of the C library that zig brings along. ToolchainError when its sources do not tell it."""
+    header = Path(_zig()).parent / "lib/libc/musl/src/internal/version.h"
+    found = re.search(r'#define VERSION "([^"]+)"', header.read_text() if header.is_file() else "")
+    if not found:
+        raise ToolchainError(f"{header}: expected the version of musl", "install ziglang again")
+    return found[1]
 
 
 @functools.cache

@@ -102,10 +102,10 @@ def _sha256(content: bytes) -> str:
 
 def layers(compiled: Path, build: Build) -> list[Layer]:
     """One plain layer that holds the server and nothing else."""
-    from edgeloop_components.native.toolchain import version
+    from edgeloop_components.native.toolchain import musl_version, version
     from edgeloop_components.package.layers import Part, file_layer
 
-    parts = (Part("zig", version(), "generic"), Part("musl", "1.2.5", "generic"))
+    parts = (Part("zig", version(), "generic"), Part("musl", musl_version(), "generic"))
     files = {"edgeloop/server": compiled / SERVER}
     return [file_layer(files, comment="server", platform=build.platform, parts=parts)]
 

@@ -77,20 +77,24 @@ def new_key(path: Path, password: str = "") -> tuple[Path, Path]:
 
 def read_signer(path: Path, password: str = "") -> Signer:
     """The private key of a PEM file."""
+    data = _read(path)
+    if stat.S_IMODE(path.stat().st_mode) & 0o007:
+        raise SigningError(f"{path}: expected a private key that not everybody can read: chmod 600 {path}")
+    return _signer(str(path), data, password)
+
+
+def _signer(where: str, data: bytes, password: str) -> Signer:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    data = _read(path)
-    if stat.S_IMODE(path.stat().st_mode) & 0o007:
-        raise SigningError(f"{path}: expected a private key that not everybody can read: chmod 600 {path}")
     try:
         key = form.load_pem_private_key(data, password.encode() if b"ENCRYPTED" in data else None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         why = f"the passphrase in {PASSWORD} does not open it" if b"ENCRYPTED" in data else str(error)[:200]
-        raise SigningError(f"{path}: expected a private key in PEM (make one: edgeloop keys new): {why}") from error
+        raise SigningError(f"{where}: expected a private key in PEM (make one: edgeloop keys new): {why}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise SigningError(f"{path}: expected an EC key on P-256, found another kind; make one: edgeloop keys new")
+        raise SigningError(f"{where}: expected an EC key on P-256, found another kind; make one: edgeloop keys new")
     numbers = key.public_key().public_numbers()
     return Signer(key, PublicKey(numbers.x, numbers.y))
 
@@ -108,16 +112,27 @@ def read_trusted(path: Path) -> tuple[PublicKey, ...]:
 
 
 def configured_signer(environment: Mapping[str, str] | None = None) -> Signer | None:
-    """The key that EDGELOOP_SIGNING_KEY names; None: nothing is signed."""
+    """The key in EDGELOOP_SIGNING_KEY, a file or the PEM text itself (a Secret in a cluster); None: nothing is signed."""
     known = os.environ if environment is None else environment
-    path = known.get(SIGNING_KEY)
-    return read_signer(Path(path), known.get(PASSWORD, "")) if path else None
+    value, password = known.get(SIGNING_KEY), known.get(PASSWORD, "")
+    if not value:
+        return None
+    return _signer(SIGNING_KEY, value.encode(), password) if _is_pem(value) else read_signer(Path(value), password)
 
 
 def configured_trust(environment: Mapping[str, str] | None = None) -> tuple[PublicKey, ...]:
-    """The public keys that EDGELOOP_PUBLIC_KEY names; none: signatures are not asked for."""
-    path = (os.environ if environment is None else environment).get(PUBLIC_KEY)
-    return read_trusted(Path(path)) if path else ()
+    """The public keys in EDGELOOP_PUBLIC_KEY, a file, a folder or PEM text; none: signatures are not asked for."""
+    value = (os.environ if environment is None else environment).get(PUBLIC_KEY)
+    if not value:
+        return ()
+    try:
+        return public_keys(value) if _is_pem(value) else read_trusted(Path(value))
+    except SignatureError as error:
+        raise SigningError(f"{PUBLIC_KEY}: {error}") from error
+
+
+def _is_pem(value: str) -> bool:
+    return value.lstrip().startswith("-----BEGIN ")
 
 
 def _read(path: Path) -> bytes:

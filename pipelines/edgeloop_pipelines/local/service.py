@@ -44,6 +44,7 @@ class Renderer:
 
 def serve(installation: Installation, *, host: str, port: int) -> None:
     """Serves until SIGTERM."""
+    from edgeloop_components.signing import configured_trust
     from edgeloop_fleet import app
     from edgeloop_fleet.clusters.folder import FolderCluster
     from edgeloop_fleet.settings import Settings
@@ -56,6 +57,7 @@ def serve(installation: Installation, *, host: str, port: int) -> None:
         clock="reports" if installation.clock == "reports" else "wall",
         ack_url=installation.render_settings().ack_url(installation.router_url),
         tick_s=installation.tick_s,
+        trusted=configured_trust(),
     )
     starter = LocalStarter(installation.home, installation.environment())
     trigger = Triggers(Ledger(installation.database_url), starter, store.loop)

@@ -183,6 +183,18 @@ def test_configuration(tmp_path: Path) -> None:
         configured_trust({"EDGELOOP_PUBLIC_KEY": str(tmp_path / "gone")})
 
 
+def test_keys_in_the_environment(tmp_path: Path) -> None:
+    """In a cluster the variables hold the PEM texts themselves, from a Secret and a ConfigMap; a broken one is named."""
+    private, public = (path.read_text() for path in new_key(tmp_path / "a.key", "word"))
+    signer = configured_signer({"EDGELOOP_SIGNING_KEY": private, "EDGELOOP_KEY_PASSWORD": "word"})
+    assert signer is not None
+    assert configured_trust({"EDGELOOP_PUBLIC_KEY": public}) == (signer.public,)
+    with pytest.raises(SigningError, match="EDGELOOP_SIGNING_KEY: expected a private key in PEM"):
+        configured_signer({"EDGELOOP_SIGNING_KEY": private.replace("A", "", 1), "EDGELOOP_KEY_PASSWORD": "word"})
+    with pytest.raises(SigningError, match="EDGELOOP_PUBLIC_KEY: public key: expected a PEM block"):
+        configured_trust({"EDGELOOP_PUBLIC_KEY": "-----BEGIN PUBLIC KEY-----"})
+
+
 def test_what_cannot_be_signed(made: Made, signer: Signer, tmp_path: Path) -> None:
     """A statement about something else, one without a type, a folder with a link or without files: refused."""
     at, digest = made
