@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 DATA ?= wind
 FUZZ_S ?= 600
 
-.PHONY: help setup demo demo-rainfall demo-chaos test test-fast test-slow check format bench bench-edge warm tools peers fuzz golden lock bare wheel clean
+.PHONY: help setup demo demo-rainfall demo-chaos test test-fast test-slow check format bench bench-edge warm tools peers fuzz sanitize golden lock bare wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ peers: setup ## environments of KServe and MLServer, for the conformance suite a
 
 fuzz: setup ## fuzz the native server's parsers; FUZZ_S seconds each (600)
 	@PYTHON=$(BIN)/python tests/fuzz/native/run.sh $(FUZZ_S)
+
+sanitize: setup ## the conformance suite over the native server under ASan and UBSan
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --sanitized tests/node/conformance
 
 golden: setup ## write the golden files anew
 	@$(BIN)/python -m pytest -q --regenerate tests/manifests tests/fleet tests/pipelines tests/components/test_native_operators.py

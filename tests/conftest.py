@@ -25,6 +25,9 @@ CRDS = "EDGELOOP_CRDS"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate", action="store_true", help="write golden files anew instead of comparing with them")
+    parser.addoption(
+        "--sanitized", action="store_true", help="the conformance suite over a native server under ASan and UBSan"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

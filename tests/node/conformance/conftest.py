@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import importlib
 import json
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import sys
@@ -56,21 +58,42 @@ def _native(model: Path, folder: Path) -> Program:
     return Program((str(folder / "server"),))
 
 
-RUNTIMES: dict[str, Callable[[Path, Path], Program]] = {"onnxruntime": _python, "native": _native}
+def _sanitized(model: Path, folder: Path) -> Program:
+    """The native server's own sources under AddressSanitizer and UndefinedBehaviorSanitizer; a finding ends the process."""
+    clang = shutil.which("clang") or shutil.which("clang-14")
+    if clang is None:
+        pytest.skip("the sanitizers need clang and its runtime (Debian: clang, libclang-rt-14-dev)")
+    _native(model, folder)
+    embed = importlib.import_module("edgeloop_components.native.embed")
+    build = importlib.import_module("edgeloop_components.native.build")
+    data = embed.embed(model, build.software())
+    (folder / "data.h").write_text(data.header)
+    (folder / "data.c").write_text(data.source)
+    sources = sorted(build.server_sources().glob("*.c"))
+    checks = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+    words = ("-g", "-O1", "-std=gnu11", "-ffp-contract=off", *checks, "-I", folder, "-I", build.server_sources())
+    command = [clang, *words, *sources, folder / "model.c", folder / "data.c", "-lm", "-o", folder / "sanitized"]
+    subprocess.run(list(map(str, command)), check=True)
+    return Program((str(folder / "sanitized"),))
+
+
+Make = Callable[[Path, Path], Program]
+RUNTIMES: dict[str, Make] = {"onnxruntime": _python, "native": _native}
+SANITIZED: dict[str, Make] = {"native": _sanitized}
 
 
 class Runtime:
     """One row, with the programs that it has made so far."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder = name, folder
+    def __init__(self, name: str, make: Make, folder: Path) -> None:
+        self.name, self._make, self.folder = name, make, folder
         self._programs: dict[Path, Program] = {}
 
     def program(self, model: Path) -> Program:
         if model not in self._programs:
             folder = self.folder / str(len(self._programs))
             folder.mkdir(parents=True)
-            self._programs[model] = RUNTIMES[self.name](model, folder)
+            self._programs[model] = self._make(model, folder)
         return self._programs[model]
 
 
@@ -137,10 +160,20 @@ class Served:
         return ask(self.entry().socket, target)
 
 
-@pytest.fixture(scope="session", params=RUNTIMES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The server that is sent out, for each runtime; with --sanitized the one under sanitizers instead."""
+    if "runtime" in metafunc.fixturenames:
+        metafunc.parametrize("runtime", _rows(metafunc.config), indirect=True, scope="session")
+
+
+def _rows(config: pytest.Config) -> dict[str, Make]:
+    return SANITIZED if config.getoption("--sanitized") else RUNTIMES
+
+
+@pytest.fixture(scope="session")
 def runtime(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, model: Path) -> Runtime:
     """A row of the table, its program for version 1 made."""
-    runtime = Runtime(request.param, tmp_path_factory.mktemp(request.param))
+    runtime = Runtime(request.param, _rows(request.config)[request.param], tmp_path_factory.mktemp(request.param))
     runtime.program(model)
     return runtime
 
