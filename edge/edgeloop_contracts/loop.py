@@ -121,12 +121,13 @@ class NodeSelector(Contract):
 
 @dataclass(frozen=True, kw_only=True)
 class Budget(Contract):
-    """What a model may cost on the target. Absent: no limit."""
+    """What a model may cost on the target, and what it must bear. Absent: no limit."""
 
     latency_p99_ms: float | None = option(None, minimum=0)
     memory_mib: float | None = option(None, minimum=0)
     cpu_m: float | None = option(None, doc="thousandths of a core", minimum=0)
     image_mib: float | None = option(None, minimum=0)
+    requests_per_s: float = option(50.0, doc="what a server there must bear; its CPU is planned for it", minimum=0.1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,9 @@ PROFILE = ResourceProfile(
     cpu_limit_m=250, memory_request_mib=4, memory_limit_mib=16,
 )  # fmt: skip
 PLAN = JobPlan(
-    load_image="registry.example/edgeloop/load@" + DIGEST, registry="registry.example", rates_per_s=rates_for(PROFILE)
+    load_image="registry.example/edgeloop/load@" + DIGEST,
+    registry="registry.example",
+    rates_per_s=rates_for(PROFILE, 50),
 )
 PORT = str(18000 + 0xABABABAB % 2000)
 BODIES = [b'{"inputs":[%d]}' % i for i in range(4)]
@@ -159,10 +161,10 @@ def test_a_log_without_a_result_is_refused() -> None:
 
 def test_rates_surround_what_is_known() -> None:
     """Around the build machine's rate; around the demand where there is none."""
-    rates = rates_for(PROFILE)
+    rates = rates_for(PROFILE, 50)
     assert min(rates) < 1000 < max(rates)
     assert list(rates) == sorted(rates)
-    assert rates_for(replace(PROFILE, rate_per_s=None)) == (50, 100, 250, 500, 1000)
+    assert rates_for(replace(PROFILE, rate_per_s=None), 30) == (30, 60, 150, 300, 600)
 
 
 def test_the_generators_image_is_one_file(tmp_path: Path) -> None:

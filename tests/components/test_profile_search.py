@@ -163,10 +163,10 @@ def test_the_least_quota_that_sustains_the_demand_is_chosen() -> None:
         RateAt(250, 1, 150.0, 120.0, 170.0),
         RateAt(1000, 1, 900.0, 800.0, None),
     )
-    assert chosen(rates, Budget(), 50.0) == rates[1]
-    assert chosen(rates, Budget(cpu_m=100), 50.0) == rates[0]
-    assert chosen(rates, Budget(), 5000.0) == rates[2]
-    assert chosen((RateAt(100, 1, None, None, 5.0), rates[0]), Budget(), 50.0) == rates[0]
+    assert chosen(rates, Budget()) == rates[1]
+    assert chosen(rates, Budget(cpu_m=100)) == rates[0]
+    assert chosen(rates, Budget(requests_per_s=5000)) == rates[2]
+    assert chosen((RateAt(100, 1, None, None, 5.0), rates[0]), Budget()) == rates[0]
     assert chosen((), Budget()) is None
     assert chosen(rates, Budget(cpu_m=50)) is None
 
@@ -290,6 +290,8 @@ def test_the_profile_follows_from_what_was_measured() -> None:
     assert (found.latency_p50_ms, found.latency_p99_ms, found.memory_floor_mib) == (1.0, 1.0, 1.0)
     assert (found.cpu_limit_m, found.confirmed, found.limited) == (500, True, True)
     assert "rate confirmed, below the demand of 50/s" in found.method
+    modest = replace(target, budget=Budget(requests_per_s=20))
+    assert "demand" not in conclude("pump", modest, MEASURED, FULL, where="a test", limited=True).method
     assert found.method.startswith("full: a test; ")
 
 

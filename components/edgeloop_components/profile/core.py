@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edgeloop_components.package.layers import host_platform
 from edgeloop_components.profile.cgroups import Groups, open_groups
-from edgeloop_components.profile.decide import DEMAND_PER_S, BudgetError, Found, chosen, resources, within_budget
+from edgeloop_components.profile.decide import BudgetError, Found, chosen, resources, within_budget
 from edgeloop_components.profile.plan import FULL, PLANS, QUICK, Plan
 from edgeloop_components.profile.session import Measured, Say, latency_limit_ms, measure
 from edgeloop_components.profile.subject import ProfileError
@@ -70,7 +70,7 @@ def conclude(
     return ResourceProfile(
         loop=loop,
         target=target.name,
-        method=_method(measured, plan, where, rate),
+        method=_method(measured, plan, where, rate, target.budget.requests_per_s),
         latency_p50_ms=latency.p50_ms,
         latency_p99_ms=latency.p99_ms,
         latency_p99_low_ms=latency.p99_low_ms,
@@ -90,7 +90,11 @@ def conclude(
         cpu_limit_m=wanted.cpu_limit_m,
         memory_request_mib=wanted.memory_request_mib,
         memory_limit_mib=wanted.memory_limit_mib,
-        extra={"demand_per_s": DEMAND_PER_S, "latency_at_per_s": latency.rate_per_s, "host": host_platform()},
+        extra={
+            "demand_per_s": target.budget.requests_per_s,
+            "latency_at_per_s": latency.rate_per_s,
+            "host": host_platform(),
+        },
     )
 
 
@@ -104,11 +108,11 @@ def _never_kept(target: Target, measured: Measured) -> str:
     return f"target {target.name}: the model breaks its budget: latency_p99_ms: at most {limit_ms:g}, kept at no rate ({worst})"
 
 
-def _method(measured: Measured, plan: Plan, where: str, rate: float | None) -> str:
+def _method(measured: Measured, plan: Plan, where: str, rate: float | None, demand_per_s: float) -> str:
     """What was done, in a sentence of parts."""
     quotas = ", ".join(f"{quota}m" if quota else "no quota" for quota in measured.quotas_m)
     searched = measured.floor_mib is not None
-    short = f", below the demand of {DEMAND_PER_S:g}/s" if rate is not None and rate < DEMAND_PER_S else ""
+    short = f", below the demand of {demand_per_s:g}/s" if rate is not None and rate < demand_per_s else ""
     parts = (
         f"{plan.name}: {where}",
         f"open-loop load, points of {plan.point_s:g} s or more at {quotas}, repeats: {plan.repeats}",

@@ -3,7 +3,7 @@
 - Memory: the need is the floor (the least limit under which the server serves) where it was searched, else the peak. The
   request adds a tenth, the limit a half, rounded up to STEP_MIB; the limit is at least LEAST_LIMIT_MIB, because a container
   engine charges its own start and every exec probe to the pod's group.
-- CPU: the request is what DEMAND_PER_S requests a second cost; the limit is the least quota whose proved rate covers that
+- CPU: the request is what `budget.requests_per_s` cost; the limit is the least quota whose proved rate covers that
   demand, or the largest that was measured.
 - Limits keep to the target's budget, requests do not: a request above the budget is a model that breaks it.
 """
@@ -18,7 +18,6 @@ from edgeloop_contracts import Target
 from edgeloop_contracts.loop import Budget
 
 __all__ = [
-    "DEMAND_PER_S",
     "BudgetError",
     "Found",
     "RateAt",
@@ -29,7 +28,6 @@ __all__ = [
     "within_budget",
 ]
 
-DEMAND_PER_S = 50.0
 REQUEST_HEADROOM, LIMIT_HEADROOM = 1.1, 1.5
 STEP_MIB, STEP_M = 4, 10
 LEAST_LIMIT_MIB = 16
@@ -72,10 +70,10 @@ class Resources:
     memory_limit_mib: int
 
 
-def chosen(rates: Sequence[RateAt], budget: Budget, demand_per_s: float = DEMAND_PER_S) -> RateAt | None:
+def chosen(rates: Sequence[RateAt], budget: Budget) -> RateAt | None:
     """The least quota within the budget that sustains the demand for sure; else the one with the highest rate."""
     allowed = [rate for rate in rates if budget.cpu_m is None or rate.quota_m <= budget.cpu_m]
-    enough = [rate for rate in allowed if rate.low_per_s is not None and rate.low_per_s >= demand_per_s]
+    enough = [rate for rate in allowed if rate.low_per_s is not None and rate.low_per_s >= budget.requests_per_s]
     if enough:
         return min(enough, key=lambda rate: rate.quota_m)
     known = [rate for rate in allowed if rate.rate_per_s is not None]
@@ -92,11 +90,11 @@ def memory_of(peak_mib: float, floor_mib: float | None, budget: Budget) -> tuple
     return request, limit
 
 
-def resources(found: Found, budget: Budget, demand_per_s: float = DEMAND_PER_S) -> Resources:
+def resources(found: Found, budget: Budget) -> Resources:
     """Requests and limits for what was measured."""
     memory_request, memory_limit = memory_of(found.peak_mib, found.floor_mib, budget)
-    cpu_request = max(STEP_M, _up(demand_per_s * found.cpu_us / 1000, STEP_M))
-    rate = chosen(found.rates, budget, demand_per_s)
+    cpu_request = max(STEP_M, _up(budget.requests_per_s * found.cpu_us / 1000, STEP_M))
+    rate = chosen(found.rates, budget)
     unlimited = 1000 if budget.cpu_m is None else math.floor(budget.cpu_m)
     cpu_limit = (rate.quota_m if rate else 0) or unlimited
     return Resources(cpu_request, max(cpu_request, cpu_limit), memory_request, memory_limit)
@@ -126,7 +124,7 @@ def within_budget(target: Target, found: Found, wanted: Resources) -> None:
             "cpu_m",
             target.budget.cpu_m,
             wanted.cpu_request_m,
-            f"{found.cpu_us:.3g} us a request, for {DEMAND_PER_S:g}/s",
+            f"{found.cpu_us:.3g} us a request, for {target.budget.requests_per_s:g}/s",
         ),
     )
     broken = [

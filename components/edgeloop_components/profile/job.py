@@ -55,7 +55,7 @@ class JobPlan:
     timeout_s: float = 1.0
 
 
-def rates_for(profile: ResourceProfile, demand_per_s: float = 50.0) -> tuple[float, ...]:
+def rates_for(profile: ResourceProfile, demand_per_s: float) -> tuple[float, ...]:
     """The rates to try on a node, ascending: around what the build machine sustained."""
     if profile.rate_per_s:
         return tuple(round(share * profile.rate_per_s, 1) for share in SHARES)
