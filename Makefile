@@ -34,7 +34,7 @@ demo-chaos: setup ## the demo with kill -9 of its parts; checks that no count is
 	@$(BIN)/edgeloop demo --data $(DATA) --chaos --out demo-out
 
 test: setup ## all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## the tests that take seconds
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"

@@ -49,6 +49,12 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("edgeloop")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker is left alone with a long file at the end."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
     """Compares text with a golden file; with --regenerate it writes the file instead."""

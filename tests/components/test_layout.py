@@ -310,6 +310,36 @@ def test_hostile_archives_are_refused(tmp_path: Path, members: list[tarfile.TarI
     assert sorted(tmp_path.parent.iterdir()) == before
 
 
+def test_an_image_cannot_write_through_the_note_of_its_digest(tmp_path: Path) -> None:
+    """A link, symbolic or hard, where the digest is noted goes; what it leads to, a file of the shared layer, stays as it was."""
+    at = tmp_path / "l"
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+        digest, root = (
+            hostile_image(at, member("fine"), member(".edgeloop-image", kind, "fine")),
+            tmp_path / kind.decode(),
+        )
+        layout.unpack(at, digest, root)
+        assert ((root / "fine").read_text(), (root / ".edgeloop-image").read_text()) == ("x", digest)
+        layout.unpack(at, digest, root)
+
+
+def test_damaged_documents_are_named(tmp_path: Path, base: Layer) -> None:
+    """An index.json that is no index, and an image whose settings know no layers: an error that says which."""
+    at = tmp_path / "l"
+    digest = image(at, base)
+    for text in ("", "{}", "[]", '{"manifests": [{}]}', '{"manifests": [{"digest": 1}]}'):
+        (at / "index.json").write_text(text)
+        with pytest.raises(layout.LayoutError, match=r"index\.json: expected the index of an image layout"):
+            layout.images(at)
+    document = json.loads(blob_path(at, digest).read_bytes())
+    config = canonical({"os": "linux", "architecture": "amd64"})
+    document["config"] = {"mediaType": layout.CONFIG, "digest": sha(config), "size": len(config)}
+    poor = canonical(document)
+    folder_of(at, {f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}": blob for blob in (config, poor)})
+    with pytest.raises(layout.LayoutError, match="expected a diff_id for each layer"):
+        layout.unpack(at, sha(poor), tmp_path / "root")
+
+
 def test_archive_bomb_is_refused(tmp_path: Path, base: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A layer that unpacks to more than the limit is refused before it fills the disk."""
     monkeypatch.setattr(archive, "MOST_BYTES", 4000)

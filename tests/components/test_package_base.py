@@ -43,7 +43,7 @@ REPOSITORY = Path(__file__).parents[2]
 PLATFORMS = ("linux/amd64", "linux/arm64")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def debs() -> None:
     """The locked packages in the cache, or a skip with the reason."""
     try:
@@ -53,7 +53,7 @@ def debs() -> None:
         pytest.skip(f"the locked Debian packages are not to be had here: {error}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def all_wheels() -> None:
     """The locked wheels in the cache, or a skip with the reason."""
     try:
@@ -77,7 +77,7 @@ def loop_of(platform: str) -> Loop:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real model of one feature with golden rows that onnxruntime itself gave."""
     import numpy as np
@@ -122,7 +122,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(folder)  # hundreds of megabytes
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def package_of(debs: None, all_wheels: None, compiled: Path, images: Path) -> Callable[[str], Package]:
     """platform -> its package on the Debian base, made once."""
     made: dict[str, Package] = {}

@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import tarfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
@@ -53,7 +54,7 @@ def extract(blob: Path, folder: Path, *, compressed: bool, digest: str, diff_id:
         try:
             extract_members(cast("IO[bytes]", plain), folder)
             found = {"the plain layer": (diff_id, plain.digest()), "the blob": (digest, stored.digest())}
-        except (tarfile.TarError, EOFError, gzip.BadGzipFile, OSError) as error:
+        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
             raise LayoutError(f"{blob}: expected a whole tar archive{' (gzip)' * compressed}: {error}") from error
     for what, (expected, got) in found.items():
         if expected != got:

@@ -80,7 +80,14 @@ def read_index(layout: Path) -> dict[str, Any]:
     path = layout / "index.json"
     if not path.exists():
         return {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
-    return cast("dict[str, Any]", json.loads(path.read_bytes()))
+    try:
+        index = json.loads(path.read_bytes())
+        sound = all(isinstance(entry["digest"], str) for entry in index["manifests"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        sound = False
+    if not sound:
+        raise LayoutError(f"{path}: expected the index of an image layout, found something else: make the layout anew")
+    return cast("dict[str, Any]", index)
 
 
 def add_to_index(layout: Path, entry: Mapping[str, Any]) -> None:

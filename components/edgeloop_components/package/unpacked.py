@@ -38,15 +38,21 @@ def unpack(layout: Path, digest: str, folder: Path) -> None:
     document = read_json(layout, digest)
     if not {"config", "layers"} <= document.keys():
         raise LayoutError(f"{layout}: {digest}: expected an image manifest, found {document.get('mediaType')}")
-    diff_ids = read_json(layout, document["config"]["digest"])["rootfs"]["diff_ids"]
-    layers = [_unpacked(layout, part, diff) for part, diff in zip(document["layers"], diff_ids, strict=True)]
+    try:
+        diff_ids = read_json(layout, document["config"]["digest"])["rootfs"]["diff_ids"]
+        parts = list(zip(document["layers"], diff_ids, strict=True))
+    except (KeyError, TypeError, ValueError) as error:
+        raise LayoutError(f"{layout}: {digest}: expected a diff_id for each layer, found none: {error!r}") from error
+    layers = [_unpacked(layout, part, diff) for part, diff in parts]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as new:
         root = Path(new, "root")
         root.mkdir()
         for layer in layers:
             _merge(layer, root)
-        (root / _NOTE).write_text(digest)
+        (root / _NOTE).unlink(missing_ok=True)  # an image's own: a link there would lead out of the folder
+        with (root / _NOTE).open("x") as note_file:
+            note_file.write(digest)
         root.rename(folder)
 
 

@@ -119,13 +119,15 @@ def _auth(entry: Any) -> Credentials:
         raise ValueError("auths: expected a JSON object for each registry")
     fields = ("username", "password", "auth", "identitytoken", "registrytoken")
     words = {name: entry.get(name) or "" for name in fields}
-    if not all(isinstance(word, str) and word.isprintable() for word in words.values()):
-        raise ValueError("auths: expected texts without line breaks")
+    if not all(isinstance(word, str) for word in words.values()):
+        raise ValueError("auths: expected texts")
+    if not all(words[name].isprintable() for name in ("username", "identitytoken", "registrytoken")):
+        raise ValueError("auths: expected names and tokens without line breaks")
     username, password = words["username"], words["password"]
     if words["auth"]:
         plain = base64.b64decode(words["auth"], validate=True).decode()
         username, colon, password = plain.partition(":")
-        if not colon or not plain.rstrip("\0").isprintable():
+        if not colon or not username.isprintable():  # a password may have lines: a JSON key is one
             raise ValueError("auths: expected name:password in base64")
     return Credentials(username, password.rstrip("\0"), words["identitytoken"], words["registrytoken"])
 
@@ -155,9 +157,10 @@ def parse_helper(text: bytes, command: str) -> Credentials:
     try:
         document = json.loads(text[:MOST_BYTES])
         username, secret = (document[key] for key in ("Username", "Secret"))
-        if not all(isinstance(word, str) and word.isprintable() for word in (username, secret)):
-            raise ValueError("Username and Secret must be texts without line breaks")
+        token = username == "<token>"
+        if not isinstance(secret, str) or not username.isprintable() or (token and not secret.isprintable()):
+            raise ValueError("Username and Secret must be texts, names and tokens without line breaks")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         kind = type(error).__name__  # not the text: it may hold what the helper printed
         raise RegistryError(f"credentials: {command}: expected JSON with Username and Secret ({kind})") from error
-    return Credentials(identity_token=secret) if username == "<token>" else Credentials(username, secret)
+    return Credentials(identity_token=secret) if token else Credentials(username, secret)

@@ -148,10 +148,15 @@ def _fitting(document: Document, platform: str, what: str) -> str:
     """The digest of the image for a platform, of an index; of all, where no platform is asked for."""
     if not platform or not document.manifests:
         return document.digest
-    fitting = [child.digest for child in document.manifests if child.platform == platform]
+    fitting = [child.digest for child in document.manifests if _plain(child.platform) == _plain(platform)]
     if not fitting:
         raise MissingError(f"{what}: expected an image for {platform}, found {_platforms(document)}")
     return fitting[0]
+
+
+def _plain(platform: str) -> str:
+    """v8 is what arm64 means where no variant is said (OCI image index, the table of platform variants)."""
+    return platform.removesuffix("/v8") if platform == "linux/arm64/v8" else platform
 
 
 def _platforms(index: Document) -> str:

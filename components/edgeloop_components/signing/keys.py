@@ -64,6 +64,10 @@ def new_key(path: Path, password: str = "") -> tuple[Path, Path]:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     public = path.with_suffix(".pub")
+    if path == public:
+        raise SigningError(
+            f"{path}: expected a name for the private key, such as signing.key; .pub is the public one's"
+        )
     if there := [one for one in (path, public) if one.exists()]:
         raise SigningError(f"{there[0]}: expected no file there, found one: a key is not overwritten")
     key = ec.generate_private_key(ec.SECP256R1())

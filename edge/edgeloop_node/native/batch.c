@@ -117,6 +117,8 @@ void batch_count(uint32_t rows, uint64_t began_ns) {
 
 void batch_release(uint32_t rows) {
     size_t values = (size_t)rows * FEATURES * sizeof(double), scores = (size_t)rows * CLASSES * sizeof(float);
+    values = values < sizeof batch_values ? values : sizeof batch_values;
+    scores = scores < sizeof batch_scores ? scores : sizeof batch_scores;
     if (values > LARGE_BYTES)
         memory_release(batch_values, values);
     if (scores > LARGE_BYTES)

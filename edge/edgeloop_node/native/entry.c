@@ -148,8 +148,11 @@ bool entry_write(void) {
     int file = file_begin(temporary);
     if (file < 0)
         return false;
-    bool parts = file_part(file, written(&w));
-    return file_end(file, temporary, path) && parts;
+    if (file_part(file, written(&w)))
+        return file_end(file, temporary, path);
+    close(file);
+    unlink(temporary);
+    return false;
 }
 
 bool entry_missing(void) {

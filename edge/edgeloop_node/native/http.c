@@ -129,6 +129,10 @@ static http_result feed_size(http_request *r, char *buffer, uint32_t *bytes) {
         return HTTP_MORE;
     if (!size_read(buffer + r->seen, length - 2, &r->left))
         return bad_chunk(r);
+    if (++r->chunks > HTTP_FREE_CHUNKS + r->body_total / HTTP_LEAST_CHUNK_BYTES) { /* each one moves what lies behind it */
+        http_bad(r, 400, "body: expected chunks of 64 bytes or more where there are thousands, got smaller ones");
+        return HTTP_BAD;
+    }
     take_out(buffer, bytes, r->seen, length);
     r->phase = r->left ? IN_CHUNK : IN_TRAILER;
     return HTTP_COMPLETE;

@@ -12,6 +12,7 @@
 enum {
     HTTP_MAX_HEAD_BYTES = 16 * 1024,
     HTTP_MAX_BODY_BYTES = 1024 * 1024,
+    HTTP_FREE_CHUNKS = 4096, HTTP_LEAST_CHUNK_BYTES = 64, /* beyond so many, chunks must have this size on average */
     HTTP_MAX_DISCARDED_BYTES = 16 * 1024 * 1024, /* of a body that is too large: read so that the client sees the answer */
 };
 
@@ -26,6 +27,7 @@ typedef struct {
     uint32_t target, target_bytes, method_bytes;
     uint32_t status;          /* of what is wrong; the text is in fault_text() */
     uint32_t trailer_bytes;
+    uint32_t chunks;
     uint64_t left;            /* bytes of the body, or of the chunk, that have not come */
     uint64_t body_total;      /* with those that were thrown away */
     uint32_t json, json_bytes, json_again, json_again_bytes; /* Inference-Header-Content-Length; 0 bytes: no second one */

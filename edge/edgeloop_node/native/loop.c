@@ -87,6 +87,7 @@ static void drain(void) {
     log_end();
     service_ready = false;
     draining = true;
+    swap_forget();
     accept_at(doors.public_fd, false);
     close(doors.public_fd);
     doors.public_fd = -1;

@@ -25,7 +25,7 @@
 
 #define VARIABLE "EDGELOOP_SWAP="
 
-enum { LAYOUT = 1, TEST_LIMIT_MS = 10000, MOST_VARIABLES = 512 };
+enum { LAYOUT = 1, TEST_LIMIT_MS = 10000, MOST_VARIABLES = 512, MOST_FILES = 4096 };
 
 typedef struct {
     uint32_t layout, connection_bytes;
@@ -90,6 +90,14 @@ void swap_begin(void) {
     if (tester < 0)
         refused(strerror(errno));
     test_end_ms = monotonic_ms() + TEST_LIMIT_MS;
+}
+
+void swap_forget(void) {
+    if (tester <= 0)
+        return;
+    kill(tester, SIGKILL);
+    tester = 0;
+    refused("this process was told to stop");
 }
 
 void swap_sweep(int64_t now_ms) {
@@ -197,16 +205,32 @@ static bool load_buffer(int file, buffer *b, uint32_t bytes, uint64_t wanted) {
     return (buffer_take(b, wanted > bytes ? wanted : bytes) || buffer_take(b, bytes)) && load(file, b->start, bytes);
 }
 
-static bool load_connection(int file, connection *c, bool same_layout) {
+static bool load_connection(int file, connection *c) {
     int32_t head[3];
-    connection saved;
-    if (!load(file, head, sizeof head) || !same_layout || !load(file, &saved, sizeof saved))
+    if (!load(file, head, sizeof head) || !load(file, c, sizeof *c)) {
+        *c = (connection){0};
         return false;
-    *c = saved;
-    c->out_bytes = saved.out_bytes - saved.out_from;
+    }
+    c->out_bytes -= c->out_from;
     c->out_from = 0;
-    ++*(c->is_private ? &private_count : &public_count);
-    return load_buffer(file, &c->in, c->in_bytes, http_wants(&c->http, c->in_bytes)) && load_buffer(file, &c->out, c->out_bytes, 0);
+    c->in = c->out = (buffer){NULL, 0};
+    if (load_buffer(file, &c->in, c->in_bytes, http_wants(&c->http, c->in_bytes)) && load_buffer(file, &c->out, c->out_bytes, 0)) {
+        ++*(c->is_private ? &private_count : &public_count);
+        return true;
+    }
+    buffer_give(&c->in);
+    buffer_give(&c->out);
+    *c = (connection){0};
+    return false;
+}
+
+/* Closes what was handed over and not taken: such files alone outlived the exec without being closed on the next. */
+static void end_strangers(void) {
+    for (int fd = 3; fd < MOST_FILES; fd++) {
+        int flags = fcntl(fd, F_GETFD);
+        if (flags >= 0 && !(flags & FD_CLOEXEC) && fd != old_private)
+            close(fd);
+    }
 }
 
 static int variable_number(void) {
@@ -227,19 +251,20 @@ bool swap_adopt(void) {
     if (file < 0 || !load(file, &h, sizeof h) || h.layout != LAYOUT)
         return false;
     bool whole = h.connection_bytes == sizeof(connection) && h.count <= SLOTS;
+    uint32_t taken = 0;
     doors.public_fd = h.public_fd;
     old_private = h.private_fd;
     memcpy(old_boot, h.boot, sizeof old_boot);
     memcpy(path, h.path, sizeof path);
     fcntl(doors.public_fd, F_SETFD, FD_CLOEXEC);
-    for (uint32_t i = 0; i < h.count && whole; i++) {
-        whole = load_connection(file, &connections[i], whole);
-        fcntl(connections[i].fd, F_SETFD, FD_CLOEXEC);
-    }
+    while (whole && taken < h.count && (whole = load_connection(file, &connections[taken])))
+        fcntl(connections[taken++].fd, F_SETFD, FD_CLOEXEC);
     close(file);
     if (!whole) {
-        log_begin("error", "the connections could not be taken over");
+        log_begin("error", "connections could not be taken over: they end");
+        log_number("connections", (int64_t)h.count - taken);
         log_end();
+        end_strangers();
     }
     return true;
 }

@@ -157,8 +157,10 @@ static int shape_read(inference *q, slice shape) {
     }
     if (count != 2 || !(sizes[0] >= 1 && sizes[0] <= MAX_ROWS) || sizes[1] != FEATURES)
         return shape_refused(shape);
-    q->rows = (uint32_t)sizes[0];
-    return batch_room(q->rows);
+    int status = batch_room((uint32_t)sizes[0]);
+    if (!status)
+        q->rows = (uint32_t)sizes[0]; /* what is released afterwards: never more than there is room for */
+    return status;
 }
 
 /* The numbers of a flat list into the batch from `first` on; *count becomes how many the list has, *bad the first that is

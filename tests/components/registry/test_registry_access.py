@@ -202,6 +202,8 @@ def home(tmp_path: Path) -> Callable[[dict[str, Any]], dict[str, str]]:
         ("r.example", {"auth": auth("me:a:b")}, Credentials("me", "a:b")),
         ("https://r.example/v1/", {"auth": auth("me:x")}, Credentials("me", "x")),
         ("r.example", {"username": "me", "password": "x"}, Credentials("me", "x")),
+        ("r.example", {"auth": auth('_json_key:{\n "a": 1}\n')}, Credentials("_json_key", '{\n "a": 1}\n')),
+        ("other.example", {"auth": auth("_json_key:{\n}")}, None),
         ("r.example", {"auth": auth("me:"), "identitytoken": "t"}, Credentials("me", "", "t")),
         ("r.example", {"registrytoken": "t"}, Credentials(registry_token="t")),
         ("r.example/edge", {"auth": auth("me:x")}, Credentials("me", "x")),

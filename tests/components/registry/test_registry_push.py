@@ -98,6 +98,14 @@ def test_one_platform(made: Made, registry: TestRegistry, host: str, settings: S
         pull(f"{host}/p:1", tmp_path / "node", platform="linux/riscv64", settings=settings)
 
 
+def test_arm64_is_v8() -> None:
+    """Indexes that say the variant v8 of arm64 have an image for linux/arm64, and the other way round."""
+    from edgeloop_components.registry.pull import _plain
+
+    assert _plain("linux/arm64/v8") == _plain("linux/arm64") == "linux/arm64"
+    assert _plain("linux/arm/v7") == "linux/arm/v7"
+
+
 def test_what_the_layout_has_is_not_asked_for(
     made: Made, registry: TestRegistry, host: str, settings: Settings, tmp_path: Path
 ) -> None:

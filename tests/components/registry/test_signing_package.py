@@ -147,6 +147,9 @@ def test_keys(tmp_path: Path) -> None:
             read_signer(private, password)
     with pytest.raises(SigningError, match="a key is not overwritten"):
         new_key(tmp_path / "a.key")
+    with pytest.raises(SigningError, match="expected a name for the private key"):
+        new_key(tmp_path / "c.pub")
+    assert not (tmp_path / "c.pub").exists()
     with pytest.raises(SigningError, match="No such file"):
         read_signer(tmp_path / "gone.key")
     with pytest.raises(SigningError, match="expected a private key in PEM"):

@@ -158,12 +158,12 @@ def post(url: str, document: Any) -> tuple[int, Any]:
 
 
 def when_ready(url: str, document: Any) -> Any:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while time.monotonic() < until:
         with contextlib.suppress(OSError):
             return post(url, document)[1]
         time.sleep(0.1)
-    raise AssertionError("it did not come up within 60 s")
+    raise AssertionError("it did not come up within 180 s")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -130,6 +131,56 @@ def test_the_process_stays(node: Any, one: Any, build_native: Any, dial: Any) ->
     assert after.boot != before.boot
     assert ask(after.socket, "/v2/health/ready").status == 200
     assert not before.socket.exists()
+
+
+def test_a_stop_while_a_binary_is_tested_still_drains(
+    one: Any, build_native: Any, dial: Any, request_bytes: Any
+) -> None:
+    """SIGHUP, then SIGTERM: nothing takes over, and who is in the middle of a request gets the answer."""
+    process, place = one
+    client, whole = dial(process.port), request_bytes(ROW)
+    client.send(whole[:-5])
+    time.sleep(0.1)
+    put(build_native(2).server, place)
+    process.child.send_signal(signal.SIGHUP)
+    process.child.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    client.send(whole[-5:])
+    status, _, body = client.answer()
+    assert (status, json.loads(body)["version"]) == (200, 1)
+    assert process.child.wait(20) == 0
+
+
+def test_connections_of_another_layout_end(one: Any) -> None:
+    """What a binary hands over that keeps connections otherwise cannot be read: the clients are told so by the end."""
+    _, place = one
+    door, ours = socket.create_server(("127.0.0.1", 0)), socket.socketpair()
+    public, private = door.fileno(), door.dup()
+    header = struct.pack("=IIiiI16s", 1, 999, public, private.fileno(), 1, b"another boot") + os.fsencode(place)
+    memory = os.memfd_create("edgeloop", 0)
+    os.write(memory, header.ljust(36 + 4096, b"\0") + bytes(2000))
+    os.lseek(memory, 0, os.SEEK_SET)
+    kept = [public, private.fileno(), memory, ours[0].fileno()]
+    environment = {**os.environ, "EDGELOOP_SWAP": str(memory)}
+    command = [str(place), "serve", "--port", "0"]
+    with subprocess.Popen(command, env=environment, pass_fds=kept, stderr=subprocess.PIPE) as child:
+        ours[0].close()
+        ours[1].settimeout(20)
+        try:
+            assert ours[1].recv(1) == b""
+        finally:
+            child.terminate()
+        assert b"they end" in child.stderr.read()
+
+
+def test_tiny_chunks_without_end_are_refused(one: Any, dial: Any) -> None:
+    """Each chunk moves what lies behind it: thousands of a byte each would keep everybody else waiting."""
+    process, _ = one
+    client = dial(process.port)
+    head = b"POST /score HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    client.send(head + b"1\r\nx\r\n" * 5000)
+    status, _, body = client.answer()
+    assert (status, b"expected chunks of 64 bytes" in body) == (400, True)
 
 
 def test_half_a_request_goes_over(one: Any, build_native: Any, dial: Any, request_bytes: Any) -> None:
