@@ -155,6 +155,7 @@ def test_connections_of_another_layout_end(one: Any) -> None:
     """What a binary hands over that keeps connections otherwise cannot be read: the clients are told so by the end."""
     _, place = one
     door, ours = socket.create_server(("127.0.0.1", 0)), socket.socketpair()
+    door.setblocking(False)  # as every door of a server is
     public, private = door.fileno(), door.dup()
     header = struct.pack("=IIiiI16s", 1, 999, public, private.fileno(), 1, b"another boot") + os.fsencode(place)
     memory = os.memfd_create("edgeloop", 0)
