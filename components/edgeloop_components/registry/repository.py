@@ -7,6 +7,7 @@ again when another writer was in between.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -95,6 +96,12 @@ class Repository:
     def has(self, blob: Descriptor) -> bool:
         """Whether the registry has a blob here, of the right size."""
         return self.transport.retrying(lambda: self._has(blob))
+
+    def shows(self, blob: Descriptor) -> bool:
+        """Whether it has the blob and says so when asked once: no tries within the tries of a caller."""
+        with contextlib.suppress(TransientError):
+            return self._has(blob)
+        return False
 
     def _has(self, blob: Descriptor) -> bool:
         url = self.url(f"blobs/{blob.digest}")

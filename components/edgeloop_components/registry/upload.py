@@ -49,9 +49,9 @@ class _Upload:
                 self._ask()
             return "mounted" if not self._place and self._begin() else self._send()
         except TransientError as error:
-            if self._to.has(self._blob):  # the answer was lost, not the blob
-                return "sent"
             error.moved = self._at > began
+            if self._to.shows(self._blob):  # the answer was lost, not the blob
+                return "sent"
             raise
 
     def _send(self) -> str:

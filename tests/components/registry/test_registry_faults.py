@@ -89,6 +89,19 @@ def test_push_through_any_faults(
         assert whole(registry, "m", second)
 
 
+def test_a_registry_that_dies_in_a_push_is_given_up_soon(two_versions: tuple[Path, str, str]) -> None:
+    """503 from the fifth request on: six tries of an upload, each with one look, and not tries within tries."""
+    pauses: list[float] = []
+    settings = Settings(sleep=pauses.append, timeout_s=0.5, find_credentials=lambda *_: None)
+    with serve() as registry:
+        host = registry.address.partition("//")[2]
+        registry.faults = [None] * 4 + [Fault(status=503)] * 1000
+        with pytest.raises(TransientError, match=r"answered 503[^;]*; gave up after 6 tries$"):
+            push(f"oci:{two_versions[0]}:m:1", f"{host}/m:1", settings=settings)
+    assert len(registry.requests) <= 4 + 2 * 2 * 6  # two blobs at a time
+    assert len(pauses) <= 2 * 6
+
+
 @given(st.lists(FAULTS, max_size=25))
 def test_pull_through_any_faults(two_versions: tuple[Path, str, str], faults: list[Fault | None]) -> None:
     """After any schedule of faults the layout lists a whole image or none; called again, the pull goes through."""
