@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,14 +19,6 @@ from edgeloop_components.runtimes import RUNTIMES
 from edgeloop_contracts import Loop, ModelVersion, Package, Target, digest_of, from_json, loads
 
 OTHER = {"linux/amd64": "linux/arm64", "linux/arm64": "linux/amd64"}[layers.host_platform()]
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One layout for the module: the wheels (130 MB) are compressed once."""
-    folder = tmp_path_factory.mktemp("images")
-    yield folder
-    shutil.rmtree(folder)  # hundreds of megabytes
 
 
 @pytest.fixture

@@ -116,13 +116,6 @@ def packed(platform: str, compiled: Path, images: Path, **how: Any) -> Package:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("images")
-    yield folder
-    shutil.rmtree(folder)  # hundreds of megabytes
-
-
-@pytest.fixture(scope="module")
 def package_of(debs: None, all_wheels: None, compiled: Path, images: Path) -> Callable[[str], Package]:
     """platform -> its package on the Debian base, made once."""
     made: dict[str, Package] = {}

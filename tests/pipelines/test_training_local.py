@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -67,14 +66,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[seaweed.Running]
     running = seaweed.start(tmp_path_factory.mktemp("objects"))
     yield running
     running.stop()
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One folder of images for all tests: the layer with the runtime is made once."""
-    folder = tmp_path_factory.mktemp("images")
-    yield folder
-    shutil.rmtree(folder)  # hundreds of megabytes
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from edgeloop_components.package import layout as oci
 from edgeloop_components.package.blobs import blob_path
-from edgeloop_components.package.documents import platform_of
+from edgeloop_components.package.documents import usual_platform
 from edgeloop_components.package.layers import PackageError, Part
 from edgeloop_contracts import Target
 
@@ -99,16 +99,15 @@ def _debian(platform: str, layout: Path) -> Base:
 
 def _of_platform(layout: Path, digest: str, platform: str, text: str) -> str:
     """The image of the platform: itself, or that of an index."""
-    wanted = platform_of(platform)
     found = {}
     children = oci.document(layout, digest).get("manifests")
     for child in [digest] if children is None else [entry["digest"] for entry in children]:
         settings = oci.image_config(layout, child)
-        found[child] = {key: settings[key] for key in ("os", "architecture", "variant") if settings.get(key)}
+        found[child] = "/".join(settings[key] for key in ("os", "architecture", "variant") if settings.get(key))
     for child, has in found.items():
-        if has == wanted or (has == {**wanted, "variant": "v8"} and platform == "linux/arm64"):
+        if usual_platform(has) == usual_platform(platform):
             return child
-    known = ", ".join("/".join(has.values()) for has in found.values())
+    known = ", ".join(found.values())
     raise PackageError(f"base {text}: expected an image for {platform}, found {known}")
 
 

@@ -51,6 +51,11 @@ def platform_of(text: str) -> dict[str, str]:
     return dict(zip(("os", "architecture", "variant"), text.split("/"), strict=False))
 
 
+def usual_platform(text: str) -> str:
+    """The platform as it is mostly written: v8 is what arm64 means where no variant is said (OCI image index, variants)."""
+    return "linux/arm64" if text == "linux/arm64/v8" else text
+
+
 def read_json(layout: Path, digest: str) -> dict[str, Any]:
     """A JSON object by digest. LayoutError when it is none."""
     try:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgeloop_components.package.blobs import blob_path, write_bytes
+from edgeloop_components.package.documents import usual_platform
 from edgeloop_components.registry.documents import Descriptor, Document, signature_tag
 from edgeloop_components.registry.download import get_blob
 from edgeloop_components.registry.errors import MissingError, UnsoundError
@@ -148,15 +149,12 @@ def _fitting(document: Document, platform: str, what: str) -> str:
     """The digest of the image for a platform, of an index; of all, where no platform is asked for."""
     if not platform or not document.manifests:
         return document.digest
-    fitting = [child.digest for child in document.manifests if _plain(child.platform) == _plain(platform)]
+    fitting = [
+        child.digest for child in document.manifests if usual_platform(child.platform) == usual_platform(platform)
+    ]
     if not fitting:
         raise MissingError(f"{what}: expected an image for {platform}, found {_platforms(document)}")
     return fitting[0]
-
-
-def _plain(platform: str) -> str:
-    """v8 is what arm64 means where no variant is said (OCI image index, the table of platform variants)."""
-    return platform.removesuffix("/v8") if platform == "linux/arm64/v8" else platform
 
 
 def _platforms(index: Document) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from edgeloop_components.package import layout as oci
 from edgeloop_components.package.blobs import LayoutError, blob_path
-from edgeloop_components.package.documents import write_json
+from edgeloop_components.package.documents import usual_platform, write_json
 from edgeloop_components.registry import InLayout, RegistryError, Settings, parse, pull, push
 from edgeloop_components.registry.testing import Fault, TestRegistry
 
@@ -100,10 +100,8 @@ def test_one_platform(made: Made, registry: TestRegistry, host: str, settings: S
 
 def test_arm64_is_v8() -> None:
     """Indexes that say the variant v8 of arm64 have an image for linux/arm64, and the other way round."""
-    from edgeloop_components.registry.pull import _plain
-
-    assert _plain("linux/arm64/v8") == _plain("linux/arm64") == "linux/arm64"
-    assert _plain("linux/arm/v7") == "linux/arm/v7"
+    assert usual_platform("linux/arm64/v8") == usual_platform("linux/arm64") == "linux/arm64"
+    assert usual_platform("linux/arm/v7") == "linux/arm/v7"
 
 
 def test_what_the_layout_has_is_not_asked_for(

@@ -63,9 +63,11 @@ def _sanitized(model: Path, folder: Path) -> Program:
     clang = shutil.which("clang") or shutil.which("clang-14")
     if clang is None:
         pytest.skip("the sanitizers need clang and its runtime (Debian: clang, libclang-rt-14-dev)")
-    _native(model, folder)
-    embed = importlib.import_module("edgeloop_components.native.embed")
-    build = importlib.import_module("edgeloop_components.native.build")
+    embed, build, emit = (
+        importlib.import_module(f"edgeloop_components.native.{n}") for n in ("embed", "build", "emit")
+    )
+    graph = importlib.import_module("edgeloop_components.onnxgraph").read_graph(model / "model.onnx")
+    build.write_source(emit.emit(graph), folder)
     data = embed.embed(model, build.software())
     (folder / "data.h").write_text(data.header)
     (folder / "data.c").write_text(data.source)
