@@ -157,6 +157,7 @@ class ProfilePoint(Contract):
     quota_m: int = option(0, doc="CPU quota, thousandths of a core; 0: none", minimum=0)
     memory_mib: float = option(0.0, doc="memory limit; 0: none", minimum=0)
     threads: int = option(1, minimum=1)
+    cores: int = option(0, doc="that the server was pinned to; 0: to none", minimum=0)
     rate_per_s: float = option(0.0, doc="requests offered a second", minimum=0)
     latency_p99_ms: float | None = option(None, minimum=0)
     ok: bool
@@ -176,7 +177,8 @@ class ResourceProfile(Contract):
     latency_p99_ms: float = option(minimum=0)
     memory_peak_mib: float = option(minimum=0)
     load_ms: float = option(0.0, minimum=0)
-    threads: int = option(1, minimum=1)
+    threads: int = option(1, doc="that score a request together; the server is started with so many", minimum=1)
+    cores: int = option(0, doc="that the server was pinned to when it kept the rate; 0: to none", minimum=0)
     cpu_request_m: int = option(minimum=1)
     cpu_limit_m: int = option(minimum=1)
     memory_request_mib: int = option(minimum=1)
@@ -192,6 +194,8 @@ class ResourceProfile(Contract):
     rate_low_per_s: float | None = option(None, doc="95 % interval", minimum=0)
     rate_high_per_s: float | None = option(None, minimum=0)
     cpu_us_per_request: float | None = option(None, minimum=0)
+    cpu_us_low_per_request: float | None = option(None, doc="95 % interval of the trials' median", minimum=0)
+    cpu_us_high_per_request: float | None = option(None, minimum=0)
     memory_floor_mib: float | None = option(None, doc="least limit under which it serves", minimum=0)
     points: tuple[ProfilePoint, ...] = ()
 

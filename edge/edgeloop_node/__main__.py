@@ -46,6 +46,7 @@ server's program before it takes over. Works offline.
 exit codes: 0 signed, 1 not signed by a trusted key, 2 usage
 """
 EXIT_INCOMPLETE = 1
+MOST_THREADS = 256
 COMMANDS = {
     "server": ("edgeloop_node.server.main", SERVER),
     "check": ("edgeloop_node.check", CHECK),
@@ -66,6 +67,12 @@ def _name(text: str) -> str:
     return text
 
 
+def _threads(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_THREADS):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {MOST_THREADS}, got {text[:60]!r}")
+    return int(text)
+
+
 def _node(add: argparse.ArgumentParser) -> None:
     node = _env("EDGELOOP_NODE", socket.gethostname())
     add.add_argument("--node", type=_name, default=node, help="[EDGELOOP_NODE, host name]")
@@ -78,10 +85,15 @@ def _run_dir(add: argparse.ArgumentParser) -> None:
 
 
 def model_arguments(add: argparse.ArgumentParser) -> None:
-    """--model and --runtime."""
+    """--model, --runtime and --threads."""
     model = _env("EDGELOOP_MODEL", "/model")
     add.add_argument("--model", default=model, metavar="DIR", help="model folder [EDGELOOP_MODEL, /model]")
     add.add_argument("--runtime", default=_env("EDGELOOP_RUNTIME", "onnxruntime"), help="[onnxruntime]")
+    threads = _env("EDGELOOP_THREADS", "1")
+    text = (
+        "that score a request together, for onnxruntime; `edgeloop profile` measures how many pay [EDGELOOP_THREADS, 1]"
+    )
+    add.add_argument("--threads", type=_threads, default=threads, metavar="N", help=text)
 
 
 def server_arguments(add: argparse.ArgumentParser) -> None:

@@ -41,7 +41,7 @@ def _check(options: argparse.Namespace) -> int:
 def _selftest(options: argparse.Namespace) -> int:
     from edgeloop_node.server.model import load_model, self_test
 
-    model = load_model(Path(options.model), options.runtime)
+    model = load_model(Path(options.model), options.runtime, options.threads)
     print(json.dumps({"golden_rows": len(model.golden.rows), "max_difference": self_test(model)}))
     return 0
 

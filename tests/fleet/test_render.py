@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from edgeloop_fleet.render import (
     superseded,
 )
 from edgeloop_fleet.render.files import file_name, load_all, write_objects
+from edgeloop_fleet.render.workload import overriders
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -155,7 +157,23 @@ def test_overriders_say_all_that_differs_between_groups() -> None:
     assert over["envOverriders"][0]["value"] == [
         {"name": "EDGELOOP_GROUP", "value": "gateways"},
         {"name": "EDGELOOP_IMAGE", "value": DIGEST},
+        {"name": "EDGELOOP_THREADS", "value": "1"},
     ]
+
+
+def test_the_measured_threads_reach_the_server() -> None:
+    """Those of the profile, where the runtime takes them: a native server has one thread and is told none."""
+    package = package_of(POWER, "gateways")
+    assert package.profile is not None
+    two = replace(package, profile=replace(package.profile, threads=2))
+
+    def told(one: Package) -> list[dict[str, str]]:
+        env: list[dict[str, str]] = overriders("gateways", one, 1, Settings())["envOverriders"][0]["value"]
+        return [variable for variable in env if variable["name"] == "EDGELOOP_THREADS"]
+
+    assert told(two) == [{"name": "EDGELOOP_THREADS", "value": "2"}]
+    assert told(replace(two, runtime="native")) == []
+    assert told(replace(two, profile=None)) == []
 
 
 def test_a_wave_touches_only_its_groups_overriders() -> None:

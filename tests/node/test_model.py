@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from edgeloop_node.runtimes import SCORERS, ModelError, scorer_for
-from edgeloop_node.server.model import UnsoundScoreError, checked, load_model, self_test
+from edgeloop_node.server.model import GOLDEN_LIMIT, UnsoundScoreError, checked, load_model, self_test
 
 
 @pytest.fixture
@@ -144,3 +144,33 @@ def test_rounding_is_mended() -> None:
     assert sum(mended) == pytest.approx(1, abs=1e-12)
     exact = [0.25, 0.75]
     assert checked(1, exact) is exact
+
+
+def test_several_threads_answer_the_golden_rows(folder: Path) -> None:
+    """onnxruntime is told how many threads score together; the golden answers hold with two as with one."""
+    from edgeloop_node.runtimes.onnxruntime import _session
+
+    assert self_test(load_model(folder, "onnxruntime", 2)) <= GOLDEN_LIMIT
+    for threads in (1, 2):
+        session, _ = _session(folder / "model.onnx", threads)
+        assert session.get_session_options().intra_op_num_threads == threads
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "257", "1.5"])
+def test_a_wrong_number_of_threads_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a usage error, from the command line as from EDGELOOP_THREADS."""
+    from edgeloop_node.__main__ import parser
+
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(["server", f"--threads={text}"])
+    assert ended.value.code == 2
+    assert "--threads: expected a whole number from 1 to 256" in capsys.readouterr().err
+
+
+def test_threads_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the manifests say them; one without."""
+    from edgeloop_node.__main__ import parser
+
+    assert parser().parse_args(["server"]).threads == 1
+    monkeypatch.setenv("EDGELOOP_THREADS", "4")
+    assert parser().parse_args(["server"]).threads == 4

@@ -33,6 +33,7 @@ _READY_WITHIN_S = 120  # a pod's start at the edge may stall for 60 s
 # be answered by the old pod, which shares the port. One template has one command, so every server image has this program.
 _PROBE = ("/edgeloop/server", "check", "--run-dir", RUN_FOLDER, "--pid", "1")
 _SERVED = ("native", "onnxruntime")  # the runtimes whose images are servers
+_THREADED = ("onnxruntime",)  # those that can be told their number of threads; native servers have one
 
 
 def _check_runtimes(packages: Mapping[str, Package]) -> None:
@@ -117,6 +118,12 @@ def _resources(profile: ResourceProfile) -> dict[str, Any]:
     }
 
 
+def _threads(package: Package) -> dict[str, str]:
+    """The number of threads that was measured, where the runtime can be told it."""
+    profile = package.profile if package.runtime in _THREADED else None
+    return {"EDGELOOP_THREADS": str(profile.threads)} if profile else {}
+
+
 def _image_overriders(package: Package, settings: Settings) -> list[dict[str, Any]]:
     """Repository and digest, for the server's container alone: without the path KubeEdge overrides sidecars too."""
     image = image_of(package, settings)
@@ -132,8 +139,8 @@ def _image_overriders(package: Package, settings: Settings) -> list[dict[str, An
 
 
 def overriders(group: str, package: Package, replicas: int, settings: Settings) -> dict[str, Any]:
-    """What a group has of its own: image, number of pods, resources from the profile, and environment."""
-    env = {"EDGELOOP_GROUP": group, "EDGELOOP_IMAGE": package.digest}
+    """What a group has of its own: image, number of pods, resources and threads from the profile, and environment."""
+    env = {"EDGELOOP_GROUP": group, "EDGELOOP_IMAGE": package.digest, **_threads(package)}
     resources = [{"containerName": CONTAINER, "value": _resources(package.profile)}] if package.profile else []
     return {
         "replicas": replicas,

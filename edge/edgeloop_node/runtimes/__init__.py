@@ -31,23 +31,24 @@ class Scorer:
     score: Callable[[Sequence[Sequence[float]]], Scores]
 
 
-def _onnxruntime(folder: Path) -> Scorer:
+def _onnxruntime(folder: Path, threads: int = 1) -> Scorer:
     from edgeloop_node.runtimes import onnxruntime
 
-    return onnxruntime.load(folder)
+    return onnxruntime.load(folder, threads)
 
 
-def _native(folder: Path) -> Scorer:
+def _native(folder: Path, _threads: int = 1) -> Scorer:
+    """A model's native code has one thread, whatever is asked for."""
     from edgeloop_node.runtimes import native
 
     return native.load(folder)
 
 
-SCORERS: dict[str, Callable[[Path], Scorer]] = {"native": _native, "onnxruntime": _onnxruntime}
+SCORERS: dict[str, Callable[..., Scorer]] = {"native": _native, "onnxruntime": _onnxruntime}
 
 
-def scorer_for(name: str, folder: Path) -> Scorer:
-    """Loads the model in `folder` with the runtime `name`. ModelError."""
+def scorer_for(name: str, folder: Path, threads: int = 1) -> Scorer:
+    """Loads the model in `folder` with the runtime `name`; `threads` score a request together. ModelError."""
     if name not in SCORERS:
         raise ModelError(f"runtime: expected one of {', '.join(sorted(SCORERS))}, got {name!r}")
-    return SCORERS[name](folder)
+    return SCORERS[name](folder, threads)

@@ -1,4 +1,7 @@
-"""Scores with onnxruntime on one thread: more threads change the last bits of sums, and parity is judged on one.
+"""Scores with onnxruntime, on one thread unless the profile found that more of them pay (`EDGELOOP_THREADS`).
+
+More threads change the last bits of sums; parity is judged on one, and the self-test on the golden rows holds for any number.
+Threads that wait do not spin: under a CPU quota that would use up what the others need.
 
 Takes graphs with the input `X` float32 [N, F] and the outputs `label` int64 [N] and `probabilities` float32 [N, C], and
 refuses all others. Its telemetry is switched off before it is imported.
@@ -19,12 +22,13 @@ INPUT = ("X", "tensor(float)", 2)
 OUTPUTS = (("label", "tensor(int64)", 1), ("probabilities", "tensor(float)", 2))
 
 
-def _session(path: Path) -> tuple[Any, str]:
+def _session(path: Path, threads: int) -> tuple[Any, str]:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"]), ort.__version__
@@ -54,10 +58,13 @@ def _width(nodes: Sequence[Any], name: str) -> int | None:
     return width if isinstance(width, int) else None
 
 
-def load(folder: Path) -> Scorer:
-    """Loads `model.onnx` of a model folder. ModelError when it is not there, cannot be loaded or has other names."""
+def load(folder: Path, threads: int = 1) -> Scorer:
+    """Loads `model.onnx` of a model folder, to be scored by so many threads.
+
+    ModelError when it is not there, cannot be loaded or has other names.
+    """
     path = folder / "model.onnx"
-    session, version = _session(path)
+    session, version = _session(path, threads)
     _check(path, session)
     import numpy as np
 

@@ -35,10 +35,10 @@ def _signed(folder: Path, keys: str) -> None:
     log("info", "signature verified", key=found.key_id)
 
 
-def _proved(folder: Path, runtime: str, keys: str) -> Model:
+def _proved(folder: Path, runtime: str, keys: str, threads: int) -> Model:
     _signed(folder, keys)
     began_s = time.monotonic()
-    model = load_model(folder, runtime)
+    model = load_model(folder, runtime, threads)
     loaded_s = time.monotonic()
     worst = self_test(model)
     log(
@@ -46,6 +46,7 @@ def _proved(folder: Path, runtime: str, keys: str) -> Model:
         "self-test passed",
         model=model.version.name,
         golden_rows=len(model.golden.rows),
+        threads=threads,
         max_difference=worst,
         load_ms=round((loaded_s - began_s) * 1e3),
         test_ms=round((time.monotonic() - loaded_s) * 1e3),
@@ -83,7 +84,7 @@ def _own_version() -> str:
 def command(options: argparse.Namespace) -> int:
     """Serves until it is told to stop. 0: ended well, 1: cannot bind or announce, 3: the model is bad."""
     try:
-        model = _proved(Path(options.model), options.runtime, options.key)
+        model = _proved(Path(options.model), options.runtime, options.key, options.threads)
         who = Identity(
             loop=model.version.loop,
             node=options.node,

@@ -92,12 +92,12 @@ def _together(version: ModelVersion, reference: Reference, scorer: Scorer) -> No
             raise ModelError(f"{what}: expected {expected!r}, got {got!r}")
 
 
-def load_model(folder: Path, runtime: str) -> Model:
+def load_model(folder: Path, runtime: str, threads: int = 1) -> Model:
     """Reads version.json, reference.json, golden.json and the model itself. ModelError names the file that is wrong."""
     version = _contract(ModelVersion, folder / "version.json")
     reference = _contract(Reference, folder / "reference.json")
     golden = _golden(folder / "golden.json")
-    scorer = scorer_for(runtime, folder)
+    scorer = scorer_for(runtime, folder, threads)
     _together(version, reference, scorer)
     return Model(version, reference, golden, scorer)
 
