@@ -2,7 +2,8 @@
 
 Only plain files, folders and links below the given folder are made, and nothing is written through a link. A symbolic link
 of an image is meant for the image's own root, so an absolute one is made relative to it; one that climbs is refused.
-Refused, with the member's name: absolute paths, `..`, devices, whiteouts, and more bytes than a limit.
+Refused, with the member's name: absolute paths, `..`, devices, whiteouts. Refused, too: more bytes than a limit, a layer that
+unpacks to hundreds of times what is stored of it, and what package/tarstream.py refuses.
 """
 
 from __future__ import annotations
@@ -10,28 +11,35 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import shutil
-import tarfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from edgeloop_components.package.blobs import CHUNK_BYTES, LayoutError
+from edgeloop_components.package.tarstream import Member, Source, TarStream
 
 __all__ = ["MOST_BYTES", "extract", "extract_members", "inner_link"]
 
 MOST_BYTES = 8 << 30  # of one unpacked layer
+MOST_TIMES, FREE_BYTES = (
+    200,
+    64 << 20,
+)  # a layer may unpack to so many times what is stored, and to so much whatever is stored
 
 
 class _Hashing:
-    """A source that hashes what is read from it."""
+    """A source that hashes and counts what is read from it. LayoutError when it is more than `limit()` bytes."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self._hash = stream, hashlib.sha256()
+    def __init__(self, stream: Source, limit: Callable[[], float] = lambda: float("inf")) -> None:
+        self._stream, self._hash, self._limit, self.count = stream, hashlib.sha256(), limit, 0
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         data = self._stream.read(size)
         self._hash.update(data)
+        self.count += len(data)
+        if self.count > self._limit():
+            raise LayoutError(f"layer: expected no more than {self._limit():.0f} bytes unpacked, found more")
         return data
 
     def digest(self) -> str:
@@ -41,52 +49,51 @@ class _Hashing:
         return f"sha256:{self._hash.hexdigest()}"
 
 
-def extract(blob: Path, folder: Path, *, compressed: bool, digest: str, diff_id: str) -> None:
-    """Unpacks one layer; LayoutError when the archive is unsafe or not what its two digests say.
+def extract(blob: Path, folder: Path, *, compressed: bool, digest: str, diff_id: str, most_bytes: int) -> int:
+    """Unpacks one layer and gives its files' bytes; LayoutError when the archive is unsafe or not what its two digests say.
 
-    `digest` is that of the stored bytes, `diff_id` that of the plain tar. On an error the folder holds a part of the
-    layer: the caller throws it away.
+    `digest` is that of the stored bytes, `diff_id` that of the plain tar. On an error the folder holds a part
+    of the layer: the caller throws it away.
     """
     with blob.open("rb") as stream:
         stored = _Hashing(stream)
         inner = gzip.GzipFile(fileobj=cast("IO[bytes]", stored)) if compressed else stored
-        plain = _Hashing(cast("IO[bytes]", inner))
+        # with headers and padding a layer has more bytes than its files, seldom twice as many
+        plain = _Hashing(inner, lambda: min(2 * most_bytes, max(FREE_BYTES, MOST_TIMES * stored.count)))
         try:
-            extract_members(cast("IO[bytes]", plain), folder)
+            files_bytes = extract_members(plain, folder, most_bytes)
             found = {"the plain layer": (diff_id, plain.digest()), "the blob": (digest, stored.digest())}
-        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        except (LayoutError, EOFError, zlib.error, OSError) as error:
             raise LayoutError(f"{blob}: expected a whole tar archive{' (gzip)' * compressed}: {error}") from error
     for what, (expected, got) in found.items():
         if expected != got:
             raise LayoutError(f"{blob}: damaged: expected {expected} of {what}, found {got}; pull the image again")
+    return files_bytes
 
 
-def extract_members(plain: IO[bytes], folder: Path) -> None:
-    """Unpacks a plain tar stream into a folder that nothing else writes to. LayoutError for what is not safe."""
-    left_bytes = MOST_BYTES
-    with tarfile.open(fileobj=plain, mode="r|") as archive:
-        for member in archive:
-            left_bytes -= member.size
-            path = _safe(member, left_bytes)
-            target = _place(folder, path)
-            if member.isdir():
-                target.mkdir(exist_ok=True)
-            elif member.issym():
-                _replace(target)
-                target.symlink_to(inner_link(path, member.linkname))
-            elif member.islnk():
-                _replace(target)
-                os.link(_linked(folder, member), target)
-            else:
-                _write(archive, member, target)
+def extract_members(plain: Source, folder: Path, most_bytes: int) -> int:
+    """Unpacks a plain tar stream into a folder that nothing else writes to; gives the files' bytes. LayoutError, OSError."""
+    archive, files_bytes = TarStream(plain), 0
+    for member in archive:
+        files_bytes += member.size_bytes
+        path = _safe(member, most_bytes, files_bytes)
+        target = _place(folder, path)
+        if member.kind == "folder":
+            target.mkdir(exist_ok=True)
+            continue
+        _replace(target)
+        if member.kind == "link":
+            target.symlink_to(inner_link(path, member.target))
+        elif member.kind == "hard link":
+            os.link(_linked(folder, member), target)
+        else:
+            _write(archive, member, target)
+    return files_bytes
 
 
-def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
-    source = archive.extractfile(member)
-    assert source is not None  # a plain file
-    _replace(target)
+def _write(archive: TarStream, member: Member, target: Path) -> None:
     with target.open("xb") as out:
-        shutil.copyfileobj(source, out, CHUNK_BYTES)
+        archive.copy_to(out.write)
     target.chmod(0o555 if member.mode & 0o100 else 0o444)
 
 
@@ -103,9 +110,9 @@ def inner_link(path: PurePosixPath, target: str) -> str:
     return "/".join(parts) or "."
 
 
-def _linked(folder: Path, member: tarfile.TarInfo) -> Path:
+def _linked(folder: Path, member: Member) -> Path:
     """The earlier plain file that a hard link names."""
-    path = PurePosixPath(member.linkname)
+    path = PurePosixPath(member.target)
     target = folder / path
     inside = not path.is_absolute() and ".." not in path.parts
     if not inside or _through_link(folder, path.parent) or target.is_symlink() or not target.is_file():
@@ -132,16 +139,16 @@ def _replace(target: Path) -> None:
         target.unlink(missing_ok=True)
 
 
-def _safe(member: tarfile.TarInfo, left_bytes: int) -> PurePosixPath:
+def _safe(member: Member, most_bytes: int, files_bytes: int) -> PurePosixPath:
     """The member's path, when it may be made at all."""
     path = PurePosixPath(member.name)
     problems = {
         "an absolute path": path.is_absolute(),
         "a path with '..'": ".." in path.parts,
         "a path with a NUL or backslash": "\0" in member.name or "\\" in member.name,
-        "a special file": not (member.isreg() or member.isdir() or member.issym() or member.islnk()),
+        "a special file": member.kind == "special",
         "a whiteout": path.name.startswith(".wh."),
-        f"more than {MOST_BYTES} bytes": left_bytes < 0,
+        f"more than {most_bytes} bytes": files_bytes > most_bytes,
     }
     for problem, found in problems.items():
         if found:

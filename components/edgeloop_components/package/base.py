@@ -6,7 +6,8 @@
     REGISTRY/NAME@sha256:<digest>        an image or index in a registry
 
 A base's layers are reused as they are, so nodes and registries that have them fetch nothing. Refuses a base for another
-platform, one without Python 3.11 (the wheels' machine code is for that), and one without a digest.
+platform, one without Python 3.11 (the wheels' machine code is for that), and one without a digest. Docker's media types are
+taken as OCI's: the bytes of the layers stay as they are, and what is built here is OCI's throughout.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
-import tarfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,18 +23,16 @@ from typing import Any, BinaryIO
 
 from edgeloop_components.package import layout as oci
 from edgeloop_components.package.blobs import blob_path
-from edgeloop_components.package.documents import usual_platform
+from edgeloop_components.package.documents import as_oci, usual_platform
 from edgeloop_components.package.layers import PackageError, Part
+from edgeloop_components.package.tarstream import Member, TarStream
 from edgeloop_contracts import Target
 
 __all__ = ["Base", "base_for", "debian_image", "setting"]
 
 _DIGEST = re.compile(r"(.+)@(sha256:[0-9a-f]{64})")
 _PYTHON = re.compile(r"(?:\./)?((?:usr/)?(?:local/)?bin/python3\.11)")
-_DOCKER = {
-    "application/vnd.docker.image.rootfs.diff.tar.gzip": oci.GZIP_LAYER,
-    "application/vnd.docker.image.rootfs.diff.tar": oci.PLAIN_LAYER,
-}
+_NAMES = {"server": "edgeloop/base", "steps": "edgeloop/base-steps"}
 
 
 @dataclass(frozen=True)
@@ -77,15 +76,15 @@ def _named(text: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def debian_image(platform: str, layout: Path) -> str:
-    """Writes the Debian base as an image of its own; its digest."""
+def debian_image(platform: str, layout: Path, purpose: str = "server") -> str:
+    """Writes the Debian base for a purpose (debian.PURPOSES) as an image of its own; its digest."""
     from edgeloop_components.package.debian.assemble import ENVIRONMENT, base_layer
 
-    layer = base_layer(platform)
+    layer = base_layer(platform, purpose)
     labels = {"org.opencontainers.image.title": "edgeloop base, Debian packages"}
     config = {"User": "65532:65532", "Env": [f"{k}={v}" for k, v in sorted(ENVIRONMENT.items())], "Labels": labels}
     digest = oci.write_image(layout, [layer], platform=platform, config=config, annotations=labels)
-    oci.name_image(layout, digest, f"edgeloop/base:{platform.removeprefix('linux/').replace('/', '-')}")
+    oci.name_image(layout, digest, f"{_NAMES[purpose]}:{platform.removeprefix('linux/').replace('/', '-')}")
     return digest
 
 
@@ -113,8 +112,10 @@ def _of_platform(layout: Path, digest: str, platform: str, text: str) -> str:
 
 def _under(layout: Path, digest: str) -> oci.Under:
     settings, document = oci.image_config(layout, digest), oci.manifest(layout, digest)
-    layers = [{**part, "mediaType": _DOCKER.get(part["mediaType"], part["mediaType"])} for part in document["layers"]]
-    return oci.Under(tuple(layers), tuple(settings["rootfs"]["diff_ids"]), tuple(settings.get("history", ())))
+    layers = [{**part, "mediaType": as_oci(part["mediaType"])} for part in document["layers"]]
+    diff_ids = tuple(settings["rootfs"]["diff_ids"])
+    history = settings.get("history") or [{"created_by": "base"}] * len(diff_ids)  # tools want one for each layer
+    return oci.Under(tuple(layers), diff_ids, tuple(history))
 
 
 def _base(layout: Path, name: str, digest: str) -> Base:
@@ -123,7 +124,7 @@ def _base(layout: Path, name: str, digest: str) -> Base:
     sizes, python = 0, ""
     for part in under.descriptors:
         for member in _members(blob_path(layout, part["digest"]), part):
-            sizes += member.size
+            sizes += member.size_bytes
             match = _PYTHON.fullmatch(member.name)
             python = f"/{match[1]}" if match else python
     if not python:
@@ -134,13 +135,16 @@ def _base(layout: Path, name: str, digest: str) -> Base:
     return Base(name, digest, under, environment, python, sizes, (own,))
 
 
-def _members(path: Path, part: Mapping[str, Any]) -> Iterator[tarfile.TarInfo]:
+def _members(path: Path, part: Mapping[str, Any]) -> Iterator[Member]:
     openers: dict[str, Any] = {oci.PLAIN_LAYER: lambda raw: raw, oci.GZIP_LAYER: _gunzip}
     opener = openers.get(part["mediaType"])
     if opener is None:
         raise PackageError(f"base: layer {part['digest']}: expected a plain or gzip layer, found {part['mediaType']}")
-    with path.open("rb") as raw, tarfile.open(fileobj=opener(raw), mode="r|") as archive:
-        yield from archive
+    with path.open("rb") as raw:
+        try:
+            yield from TarStream(opener(raw))
+        except (EOFError, zlib.error, OSError) as error:
+            raise PackageError(f"base: layer {part['digest']}: expected a whole tar archive: {error}") from error
 
 
 def _gunzip(raw: BinaryIO) -> gzip.GzipFile:

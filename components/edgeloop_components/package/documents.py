@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from edgeloop_components.package.blobs import LayoutError, blob_path, read_blob, write_bytes
+from edgeloop_components.package.blobs import LayoutError, blob_path, existing, read_blob, write_bytes
 from edgeloop_contracts import canonical
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "REF_NAME",
     "add_to_index",
     "as_descriptor",
+    "as_oci",
     "platform_of",
     "read_index",
     "read_json",
@@ -39,11 +40,24 @@ PLAIN_LAYER = "application/vnd.oci.image.layer.v1.tar"
 GZIP_LAYER = PLAIN_LAYER + "+gzip"
 EMPTY = "application/vnd.oci.empty.v1+json"
 REF_NAME = "org.opencontainers.image.ref.name"
+_OCI = {  # what Docker calls the same documents and layers, of which many registries are full
+    "application/vnd.docker.distribution.manifest.v2+json": MANIFEST,
+    "application/vnd.docker.distribution.manifest.list.v2+json": INDEX,
+    "application/vnd.docker.container.image.v1+json": CONFIG,
+    "application/vnd.docker.image.rootfs.diff.tar.gzip": GZIP_LAYER,
+    "application/vnd.docker.image.rootfs.diff.tar": PLAIN_LAYER,
+}
+MOST_DOCUMENT_BYTES = 16 << 20  # of a manifest, an index or a config; layers are streamed
 
 
 def as_descriptor(media_type: str, digest: str, size_bytes: int, **more: Any) -> dict[str, Any]:
     """An OCI descriptor."""
     return {"mediaType": media_type, "digest": digest, "size": size_bytes, **more}
+
+
+def as_oci(media_type: str) -> str:
+    """OCI's media type where Docker has another for the same bytes; any other as it is."""
+    return _OCI.get(media_type, media_type)
 
 
 def platform_of(text: str) -> dict[str, str]:
@@ -57,10 +71,15 @@ def usual_platform(text: str) -> str:
 
 
 def read_json(layout: Path, digest: str) -> dict[str, Any]:
-    """A JSON object by digest. LayoutError when it is none."""
+    """A JSON object by digest. LayoutError when it is none, or above MOST_DOCUMENT_BYTES."""
+    size_bytes = existing(layout, digest).stat().st_size
+    if size_bytes > MOST_DOCUMENT_BYTES:
+        raise LayoutError(
+            f"{layout}: {digest}: expected a document of at most {MOST_DOCUMENT_BYTES} bytes, found {size_bytes}"
+        )
     try:
         document = json.loads(read_blob(layout, digest))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LayoutError(f"{layout}: {digest}: expected a JSON document: {error}") from error
     if not isinstance(document, dict):
         raise LayoutError(f"{layout}: {digest}: expected a JSON object, found {type(document).__name__}")

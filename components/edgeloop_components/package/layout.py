@@ -36,6 +36,7 @@ from edgeloop_components.package.documents import (
     REF_NAME,
     add_to_index,
     as_descriptor,
+    as_oci,
     platform_of,
     read_index,
     read_json,
@@ -208,9 +209,10 @@ def descriptor(layout: Path, digest: str) -> dict[str, Any]:
 
 
 def manifest(layout: Path, digest: str) -> dict[str, Any]:
-    """The image manifest of that digest. LayoutError when it is something else, an image index for one."""
+    """The image manifest of that digest, OCI's or Docker's. LayoutError when it is something else, an image index for one."""
     found = document(layout, digest)
-    if found.get("mediaType", MANIFEST) != MANIFEST or not {"config", "layers"} <= found.keys():
+    kind = as_oci(found.get("mediaType", MANIFEST))
+    if kind != MANIFEST or not {"config", "layers"} <= found.keys():
         raise LayoutError(f"{layout}: {digest}: expected an image manifest, found {found.get('mediaType')}")
     return found
 
@@ -223,7 +225,7 @@ def image_config(layout: Path, digest: str) -> dict[str, Any]:
 def _platform(layout: Path, digest: str) -> dict[str, str]:
     """An image's platform; empty for what is no image."""
     found = document(layout, digest)
-    if found.get("config", {}).get("mediaType") != CONFIG:
+    if as_oci(found.get("config", {}).get("mediaType", "")) != CONFIG:
         return {}
     settings = read_json(layout, found["config"]["digest"])
     return {key: settings[key] for key in ("os", "architecture", "variant") if key in settings}

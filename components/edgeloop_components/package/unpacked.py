@@ -10,15 +10,18 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeloop_components.package.archive import extract
+from edgeloop_components.package import archive
 from edgeloop_components.package.blobs import LayoutError, blob_path, existing
-from edgeloop_components.package.documents import GZIP_LAYER, PLAIN_LAYER, read_json
+from edgeloop_components.package.documents import GZIP_LAYER, PLAIN_LAYER, as_oci, read_json
 
 __all__ = ["unpack"]
+
+MOST_LAYERS = 512
+MOST_IMAGE_BYTES = 24 << 30  # of the layers that one call unpacks
 
 _NOTE = ".edgeloop-image"
 
@@ -43,7 +46,7 @@ def unpack(layout: Path, digest: str, folder: Path) -> None:
         parts = list(zip(document["layers"], diff_ids, strict=True))
     except (KeyError, TypeError, ValueError) as error:
         raise LayoutError(f"{layout}: {digest}: expected a diff_id for each layer, found none: {error!r}") from error
-    layers = [_unpacked(layout, part, diff) for part, diff in parts]
+    layers = _all_unpacked(layout, digest, parts)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as new:
         root = Path(new, "root")
@@ -56,19 +59,35 @@ def unpack(layout: Path, digest: str, folder: Path) -> None:
         root.rename(folder)
 
 
-def _unpacked(layout: Path, part: Mapping[str, Any], diff_id: str) -> Path:
+def _all_unpacked(layout: Path, digest: str, parts: Sequence[tuple[Mapping[str, Any], str]]) -> list[Path]:
+    """The folders of the layers, lowest first. LayoutError for too many of them, or too many bytes in all."""
+    if len(parts) > MOST_LAYERS:
+        raise LayoutError(f"{layout}: {digest}: expected at most {MOST_LAYERS} layers, found {len(parts)}")
+    folders, left_bytes = [], MOST_IMAGE_BYTES
+    for part, diff_id in parts:
+        folder, files_bytes = _unpacked(layout, part, diff_id, min(archive.MOST_BYTES, left_bytes))
+        folders.append(folder)
+        left_bytes -= files_bytes
+    return folders
+
+
+def _unpacked(layout: Path, part: Mapping[str, Any], diff_id: str, most_bytes: int) -> tuple[Path, int]:
+    """The folder of a layer, and the bytes of the files that were written for it."""
     target = layout / ".unpacked" / blob_path(layout, diff_id).name
     if target.exists():
-        return target
-    if part["mediaType"] not in (PLAIN_LAYER, GZIP_LAYER):
+        return target, 0
+    kind = as_oci(part["mediaType"])
+    if kind not in (PLAIN_LAYER, GZIP_LAYER):
         raise LayoutError(f"{layout}: layer {part['digest']}: expected a tar layer, found {part['mediaType']}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as new:
-        root, gzipped = Path(new, "root"), part["mediaType"] == GZIP_LAYER
+        root, blob = Path(new, "root"), existing(layout, part["digest"])
         root.mkdir()
-        extract(existing(layout, part["digest"]), root, compressed=gzipped, digest=part["digest"], diff_id=diff_id)
+        files_bytes = archive.extract(
+            blob, root, compressed=kind == GZIP_LAYER, digest=part["digest"], diff_id=diff_id, most_bytes=most_bytes
+        )
         _appear(root, target)
-    return target
+    return target, files_bytes
 
 
 def _appear(root: Path, target: Path) -> None:
