@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from edgeloop_components.compile.lone import read_lone
 from edgeloop_components.package import layout as oci
 from edgeloop_components.package.layers import PackageError, host_platform
 from edgeloop_components.package.lone import package_lone
+from edgeloop_components.package.place import check_place
 from edgeloop_components.signing import new_key, read_signer, read_trusted, verify_layout
 
 
@@ -77,3 +80,60 @@ def test_an_unproved_platform_is_refused(file: Path, tmp_path: Path, monkeypatch
     with pytest.raises(PackageError, match=rf"parity on {foreign}: not run: .*qemu"):
         packed(file, tmp_path / "images", platforms=[foreign])
     assert not (tmp_path / "images").exists()
+
+
+def no_work(*_: Any, **__: Any) -> Any:
+    raise AssertionError("work began before the place was looked at")
+
+
+PLACES: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "a file": (lambda root: written(root / "out", "mine"), "expected a folder for the image layout, found a file"),
+    "below a file": (lambda root: written(root / "file", "mine") / "out", "expected a folder for the image layout"),
+    "another folder": (lambda root: written(root / "out" / "notes.txt", "mine").parent, "found one with notes.txt"),
+    "a dangling link": (lambda root: linked(root / "out", root / "gone"), "found a file or a link"),
+    "a broken layout": (
+        lambda root: written(root / "out" / "index.json", "{}").parent,
+        "expected the index of an image",
+    ),
+    "no rights": (lambda root: Path("/proc/self/out"), "/proc/self: expected a folder that can be written"),
+}
+
+
+def written(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def linked(path: Path, target: Path) -> Path:
+    path.symlink_to(target)
+    return path
+
+
+@pytest.mark.parametrize("what", PLACES)
+def test_a_place_that_cannot_hold_images_is_refused_at_once(
+    what: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before parity or the compiler begin, with what is there; what is there stays as it is. Exit code 1."""
+    from edgeloop_components.package import lone
+    from edgeloop_pipelines.cli import main
+
+    make, problem = PLACES[what]
+    out = make(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for name in ("parity_lone", "build_lone"):
+        monkeypatch.setattr(lone, name, no_work)
+    assert main(["model", "package", str(file), "-o", str(out), "--json"]) == 1
+    assert re.search(problem, json.loads(capsys.readouterr().out)["error"]["message"])
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_places_that_can_hold_images(tmp_path: Path) -> None:
+    """A folder that is not there, an empty one, what an interrupted call left, and a layout with files of other tools."""
+    for name in ("new/deeper", "empty", "begun", "made"):
+        (tmp_path / name).mkdir(parents=True) if name != "new/deeper" else None
+    for path in ("begun/blobs/sha256/x", "begun/.layers/y.json", "made/oci-layout", "made/README"):
+        written(tmp_path / path, "{}")
+    for name in ("new/deeper", "empty", "begun", "made"):
+        check_place(tmp_path / name)
+    assert not (tmp_path / "new").exists()

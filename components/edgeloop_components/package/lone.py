@@ -3,7 +3,8 @@
 Parity comes first, on every platform, with the very program that is packed: a model that does not hold, or a platform that
 cannot be run here, is refused, and nothing is written. With a signer the index and every image below it are signed.
 
-Refuses what is no classifier (it has no server), a failed parity, and what package/core.py refuses.
+Refuses, before it compiles anything, a place that is no image layout and cannot become one; then what is no classifier (it has
+no server), a failed parity, and what package/core.py refuses.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from edgeloop_components.compile.lone_build import build_lone
 from edgeloop_components.compile.lone_parity import PlatformParity, parity_lone
 from edgeloop_components.package.core import index_packages, package
 from edgeloop_components.package.layers import PackageError
+from edgeloop_components.package.place import check_place
 from edgeloop_contracts import Loop, ModelVersion, Package, ParityResult, from_json, loads, to_json
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ def package_lone(
     say: Say = lambda _: None,
 ) -> LonePackage:
     """Writes images and index into `layout`. PackageError, ModelError, Unsupported, ToolchainError, RuntimeRefused."""
+    check_place(layout)
     if not lone.classifier:
         raise PackageError(f"{lone.path}: only classifiers have a server to pack; this one gives no probabilities")
     proofs = _proofs(lone, platforms, runtime, seed, say)
