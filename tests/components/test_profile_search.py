@@ -23,7 +23,7 @@ from edgeloop_components.profile.decide import (
     within_budget,
 )
 from edgeloop_components.profile.load import Load
-from edgeloop_components.profile.plan import FULL, PLANS, QUICK, quotas_within
+from edgeloop_components.profile.plan import FULL, PLANS, QUICK, Rung, quotas_within
 from edgeloop_components.profile.search import (
     Attempt,
     Bracket,
@@ -32,9 +32,9 @@ from edgeloop_components.profile.search import (
     judge,
     memory_floor,
     point_seconds,
-    shuffled,
 )
-from edgeloop_components.profile.session import Measured, rate_of
+from edgeloop_components.profile.state import Measured
+from edgeloop_components.profile.sweep import rate_of, shuffled
 from edgeloop_contracts import ProfilePoint, Target
 from edgeloop_contracts.loop import Budget, NodeSelector
 
@@ -142,28 +142,30 @@ def test_a_peak_that_does_not_hold_is_doubled_and_given_up_at_last() -> None:
 
 def test_repeats_come_in_an_order_that_the_seed_fixes() -> None:
     """Every quota as often as asked, mixed, and the same again for the same seed."""
-    order = list(shuffled((100, 500), 3, 7))
-    assert sorted(order) == [(q, r) for q in (100, 500) for r in range(3)]
-    assert order == list(shuffled((100, 500), 3, 7))
-    assert any(list(shuffled((100, 500), 3, seed)) != order for seed in range(5))
+    rungs = (Rung(100), Rung(500))
+    order = list(shuffled(rungs, 3, 7))
+    assert sorted(order) == [(rung, repeat) for rung in rungs for repeat in range(3)]
+    assert order == list(shuffled(rungs, 3, 7))
+    assert any(list(shuffled(rungs, 3, seed)) != order for seed in range(5))
 
 
 def test_repeats_become_a_median_and_an_interval() -> None:
     """Median, least, and highest refused; a repeat without a rate widens the interval to 0; none at all is None."""
     brackets = [Bracket(low, high, ()) for low, high in ((300.0, 400.0), (100.0, 150.0), (200.0, None))]
-    assert rate_of(500, brackets) == RateAt(500, 1, 200.0, 100.0, 400.0)
-    assert rate_of(500, [*brackets[:2], Bracket(None, 90.0, ())]) == RateAt(500, 1, 100.0, 0.0, 400.0)
-    assert rate_of(500, [Bracket(None, 90.0, ())]) == RateAt(500, 1, None, None, 90.0)
+    assert rate_of(Rung(500), brackets) == RateAt(500, 1, 200.0, 100.0, 400.0)
+    assert rate_of(Rung(500), [*brackets[:2], Bracket(None, 90.0, ())]) == RateAt(500, 1, 100.0, 0.0, 400.0)
+    assert rate_of(Rung(500), [Bracket(None, 90.0, ())]) == RateAt(500, 1, None, None, 90.0)
 
 
 def test_the_least_quota_that_sustains_the_demand_is_chosen() -> None:
-    """By the lower end of its interval; without one the highest rate; nothing above the budget."""
+    """By the median of its repeats; without one the highest rate; nothing above the budget."""
     rates = (
         RateAt(100, 1, 60.0, 40.0, 70.0),
         RateAt(250, 1, 150.0, 120.0, 170.0),
         RateAt(1000, 1, 900.0, 800.0, None),
     )
-    assert chosen(rates, Budget()) == rates[1]
+    assert chosen(rates, Budget()) == rates[0]
+    assert chosen(rates, Budget(requests_per_s=100)) == rates[1]
     assert chosen(rates, Budget(cpu_m=100)) == rates[0]
     assert chosen(rates, Budget(requests_per_s=5000)) == rates[2]
     assert chosen((RateAt(100, 1, None, None, 5.0), rates[0]), Budget()) == rates[0]
@@ -278,7 +280,7 @@ def test_the_plans_keep_the_rules() -> None:
 JUDGED = judge(load_of([1.0] * 500 + [9.0] * 2, rate=40.0), 100.0)
 MEASURED = Measured(
     peak_mib=3.0, floor_mib=1.0, cpu_us=20.0, load_ms=9.0, rates=(RateAt(500, 1, 40.0, 30.0, 60.0),), latency=JUDGED,
-    confirmed=True, quotas_m=(500,), points=(ProfilePoint(quota_m=500, rate_per_s=60.0, ok=False, why="12 of 300 over"),),
+    confirmed=True, points=(ProfilePoint(quota_m=500, rate_per_s=60.0, ok=False, why="12 of 300 over"),),
 )  # fmt: skip
 
 

@@ -72,6 +72,8 @@ class SimulatedTree:
             files |= {"cpuset.mems": "0", "cpuset.cpus": "0-1"}
         if self.version == "v2":
             files |= {"cgroup.controllers": " ".join(self._there if top else controllers), "cgroup.subtree_control": ""}
+            if top and "cpuset" in self._there:
+                files |= {"cpuset.cpus.effective": "0-1"}
         return _Folder(files, controllers)
 
     # --- what adapters call -------------------------------------------------------------------------------------------

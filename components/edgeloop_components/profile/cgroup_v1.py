@@ -19,6 +19,7 @@ from edgeloop_components.profile.cgroups import (
     Tree,
     Usage,
     alive,
+    cores_of,
     field_of,
     new_name,
     owner_of,
@@ -65,6 +66,12 @@ class V1Groups:
             group.close()
             raise CgroupError(f"{error.filename or name}: the kernel refuses {limits}: {error.strerror}") from error
         return group
+
+    def cores(self) -> tuple[int, ...]:
+        """Those of the hierarchy's top."""
+        if "cpuset" not in self._mounts:
+            return ()
+        return cores_of(self._tree.read(self._mounts["cpuset"] / "cpuset.cpus"))
 
     def collect(self) -> list[str]:
         """Removes the groups of owners that are gone, in every hierarchy."""

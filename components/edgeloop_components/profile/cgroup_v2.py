@@ -18,6 +18,7 @@ from edgeloop_components.profile.cgroups import (
     Tree,
     Usage,
     alive,
+    cores_of,
     field_of,
     new_name,
     owner_of,
@@ -79,6 +80,15 @@ class V2Groups:
         except OSError as error:
             hint = "EDGELOOP_CGROUP may name a delegated group without processes"
             raise CgroupError(f"{file}: expected to hand on {', '.join(wanted)}: {error.strerror}; {hint}") from error
+
+    def cores(self) -> tuple[int, ...]:
+        """Those that the base itself has."""
+        try:
+            if "cpuset" in self._tree.read(self._base / "cgroup.controllers").split():
+                return cores_of(self._tree.read(self._base / "cpuset.cpus.effective"))
+        except FileNotFoundError:
+            pass
+        return ()
 
     def collect(self) -> list[str]:
         """Removes the groups of owners that are gone."""

@@ -37,6 +37,7 @@ __all__ = [
     "Usage",
     "alive",
     "base_folder",
+    "cores_of",
     "field_of",
     "mounts_of",
     "new_name",
@@ -107,6 +108,9 @@ class Groups(Protocol):
 
     def collect(self) -> list[str]:
         """Removes the groups whose owner is gone, with what runs in them; their names."""
+
+    def cores(self) -> tuple[int, ...]:
+        """The cores that a group can be pinned to; empty without the controller cpuset."""
 
 
 class Tree(Protocol):
@@ -188,6 +192,15 @@ def field_of(text: str, name: str) -> int:
     """A field of a flat file such as cpu.stat; 0 where the kernel does not have it."""
     found = re.search(rf"^{re.escape(name)} (\d+)$", text, re.MULTILINE)
     return int(found[1]) if found else 0
+
+
+def cores_of(text: str) -> tuple[int, ...]:
+    """The cores of a kernel's list such as 0-2,5."""
+    found: list[int] = []
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return tuple(found)
 
 
 def remove_group(tree: Tree, folders: Iterable[Path], kill: Callable[[], None], sleep: Callable[[float], None]) -> None:

@@ -1,9 +1,10 @@
 """Profile: measures the real server of a compiled model on this machine, and derives what a pod of it asks for.
 
 One start without a memory limit tells the peak, the CPU time a request, and so the capacity to search around. Then the least
-memory limit that serves is searched with real starts, and for each CPU quota the highest rate of open-loop load whose 99th
-percentile is proved to keep the latency limit; last, the winner is run once more with a fresh seed. What is decided from the
-figures is pure (`decide`), the searches too (`search`); a `Plan` says how much of it is done, and `method` what was done.
+memory limit that serves is searched with real starts, and for each rung (CPU quota, cores, threads: `plan`) the highest rate of
+open-loop load whose 99th percentile is proved to keep the latency limit; last, the winner is run once more with a fresh seed.
+What is decided from the figures is pure (`decide`), the searches too (`search`, `sweep`); a `Plan` says how much of it is done,
+and `method` what was done.
 
 Refuses a model that breaks the target's budget, with the numbers, and a server that does not start or answer. It says nothing
 about other hardware: a quota on this machine foretells a node's rate by the ratio of their CPU times only.
@@ -17,8 +18,9 @@ from pathlib import Path
 from edgeloop_components.package.layers import host_platform
 from edgeloop_components.profile.cgroups import Groups, open_groups
 from edgeloop_components.profile.decide import BudgetError, Found, chosen, resources, within_budget
-from edgeloop_components.profile.plan import FULL, PLANS, QUICK, Plan
-from edgeloop_components.profile.session import Measured, Say, latency_limit_ms, measure
+from edgeloop_components.profile.plan import FULL, PLANS, QUICK, Plan, Rung
+from edgeloop_components.profile.session import latency_limit_ms, measure
+from edgeloop_components.profile.state import Measured, Say
 from edgeloop_components.profile.subject import ProfileError
 from edgeloop_contracts import Loop, ResourceProfile, Target
 
@@ -33,13 +35,15 @@ def profile(
     plan: Plan = QUICK,
     say: Say = lambda _: None,
     groups: Groups | str | None = None,
+    threads: int = 0,
 ) -> ResourceProfile:
     """Measures the compiled model by the plan. ProfileError, BudgetError, RuntimeRefused, LoadError.
 
-    `groups` are the control groups to use, or why there are none; the machine's own by default.
+    `groups` are the control groups to use, or why there are none; the machine's own by default. `threads`: of the server; 0:
+    as many as pay, where it can be told.
     """
     groups = open_groups() if groups is None else groups
-    measured, bench = measure(loop, target, compiled_dir, plan=plan, say=say, groups=groups)
+    measured, bench = measure(loop, target, compiled_dir, plan=plan, say=say, groups=groups, threads=threads)
     under = f"without limits ({groups})" if isinstance(groups, str) else f"under cgroup {groups.version} limits"
     where = f"the real server {bench.subject.remark or 'on the build machine'}, {under}"
     return conclude(loop.name, target, measured, plan, where=where, limited=not isinstance(groups, str))
@@ -59,10 +63,11 @@ def conclude(
         rates=measured.rates,
         p99_ms=latency.p99_ms,
         p99_low_ms=latency.p99_low_ms,
+        cpu_us_high=measured.cpu_us_at_most,
     )
     wanted = resources(found, target.budget)
     within_budget(target, found, wanted)
-    best = chosen(measured.rates, target.budget)
+    best = chosen(measured.rates, target.budget, measured.cpu_us_at_most)
     rate = latency.rate_per_s if measured.confirmed else best.rate_per_s if best else None
     if rate is None and plan.confirm_s and target.budget.latency_p99_ms is not None:
         raise BudgetError(_never_kept(target, measured))
@@ -79,12 +84,16 @@ def conclude(
         memory_peak_mib=measured.peak_mib,
         memory_floor_mib=measured.floor_mib,
         load_ms=measured.load_ms,
+        threads=best.threads if best else 1,
+        cores=best.cores if best else 0,
         limited=limited,
         confirmed=measured.confirmed,
         rate_per_s=rate,
         rate_low_per_s=None if rate is None or low is None else min(rate, low),
         rate_high_per_s=best.high_per_s if best else None,
         cpu_us_per_request=measured.cpu_us,
+        cpu_us_low_per_request=measured.cpu_us_low,
+        cpu_us_high_per_request=measured.cpu_us_high,
         points=measured.points,
         cpu_request_m=wanted.cpu_request_m,
         cpu_limit_m=wanted.cpu_limit_m,
@@ -110,12 +119,12 @@ def _never_kept(target: Target, measured: Measured) -> str:
 
 def _method(measured: Measured, plan: Plan, where: str, rate: float | None, demand_per_s: float) -> str:
     """What was done, in a sentence of parts."""
-    quotas = ", ".join(f"{quota}m" if quota else "no quota" for quota in measured.quotas_m)
+    rungs = "; ".join(str(Rung(rate.quota_m, rate.cores, rate.threads)) for rate in measured.rates)
     searched = measured.floor_mib is not None
     short = f", below the demand of {demand_per_s:g}/s" if rate is not None and rate < demand_per_s else ""
     parts = (
         f"{plan.name}: {where}",
-        f"open-loop load, points of {plan.point_s:g} s or more at {quotas}, repeats: {plan.repeats}",
+        f"open-loop load, points of {plan.point_s:g} s or more at ({rungs}), repeats: {plan.repeats}",
         "no rate was proved" if rate is None else f"rate {'' if measured.confirmed else 'not '}confirmed{short}",
         f"latency at {measured.latency.rate_per_s:.0f}/s",
         "memory floor searched with real starts" if searched else "memory from the peak of one start",

@@ -3,8 +3,12 @@
 - Memory: the need is the floor (the least limit under which the server serves) where it was searched, else the peak. The
   request adds a tenth, the limit a half, rounded up to STEP_MIB; the limit is at least LEAST_LIMIT_MIB, because a container
   engine charges its own start and every exec probe to the pod's group.
-- CPU: the request is what `budget.requests_per_s` cost; the limit is the least quota whose proved rate covers that
-  demand, or the largest that was measured.
+- CPU: the request is what `budget.requests_per_s` cost; the limit is the least quota that bears that demand, or the one with
+  the highest rate. A quota bears it when the median of its repeats proved that rate and the demand's CPU time, at the upper end
+  of its interval, takes at most MOST_USE of it. Of the two the CPU time decides first: a proved rate moves with every
+  disturbance of the machine near saturation, where it is found, while the CPU time of a request is counted by the kernel and
+  hardly moves; below MOST_USE the latency is far from its edge, so repeated profiles give the same quota.
+- Threads: more of them where fewer do not bear the demand and the rate rises by more than the intervals are wide.
 - Limits keep to the target's budget, requests do not: a request above the budget is a model that breaks it.
 """
 
@@ -22,7 +26,10 @@ __all__ = [
     "Found",
     "RateAt",
     "Resources",
+    "bears",
     "chosen",
+    "falls_short",
+    "gained",
     "memory_of",
     "resources",
     "within_budget",
@@ -31,6 +38,7 @@ __all__ = [
 REQUEST_HEADROOM, LIMIT_HEADROOM = 1.1, 1.5
 STEP_MIB, STEP_M = 4, 10
 LEAST_LIMIT_MIB = 16
+MOST_USE = 0.7  # of a quota, by the demand: from there on the latency of a throttled queue climbs steeply
 
 
 class BudgetError(ValueError):
@@ -46,6 +54,7 @@ class RateAt:
     rate_per_s: float | None
     low_per_s: float | None
     high_per_s: float | None
+    cores: int = 0  # that the server was pinned to; 0: to none
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ class Found:
     rates: tuple[RateAt, ...]
     p99_ms: float
     p99_low_ms: float | None
+    cpu_us_high: float = 0.0  # upper end of the interval; 0: not known, `cpu_us` stands for it
 
 
 @dataclass(frozen=True)
@@ -70,14 +80,42 @@ class Resources:
     memory_limit_mib: int
 
 
-def chosen(rates: Sequence[RateAt], budget: Budget) -> RateAt | None:
-    """The least quota within the budget that sustains the demand for sure; else the one with the highest rate."""
+def bears(rate: RateAt, demand_per_s: float, cpu_us: float) -> bool:
+    """Whether a rung bears the demand: proved by the median of its repeats, and its quota has CPU time to spare."""
+    return _spare(rate, demand_per_s, cpu_us) and rate.rate_per_s is not None and rate.rate_per_s >= demand_per_s
+
+
+def falls_short(rate: RateAt, demand_per_s: float, cpu_us: float) -> bool:
+    """Whether it is shown not to bear the demand; neither is true of a rung with too few queries to say."""
+    refused = rate.high_per_s is not None and rate.high_per_s <= demand_per_s
+    return refused or not _spare(rate, demand_per_s, cpu_us)
+
+
+def _spare(rate: RateAt, demand_per_s: float, cpu_us: float) -> bool:
+    return not rate.quota_m or demand_per_s * cpu_us / 1000 <= MOST_USE * rate.quota_m
+
+
+def gained(more: RateAt, before: RateAt) -> bool:
+    """Whether the rate rose by more than noise: the intervals do not meet. One without an upper end meets all above it."""
+    if more.low_per_s is None or before.high_per_s is None:
+        return False
+    return more.low_per_s > max(before.rate_per_s or 0.0, before.high_per_s)
+
+
+def chosen(rates: Sequence[RateAt], budget: Budget, cpu_us: float = 0.0) -> RateAt | None:
+    """The least quota within the budget that bears the demand; else the one with the highest rate.
+
+    `cpu_us` is the CPU time of a request, at the upper end of its interval. None where the budget allows none of the rungs.
+    """
     allowed = [rate for rate in rates if budget.cpu_m is None or rate.quota_m <= budget.cpu_m]
-    enough = [rate for rate in allowed if rate.low_per_s is not None and rate.low_per_s >= budget.requests_per_s]
+    enough = [rate for rate in allowed if bears(rate, budget.requests_per_s, cpu_us)]
     if enough:
-        return min(enough, key=lambda rate: rate.quota_m)
-    known = [rate for rate in allowed if rate.rate_per_s is not None]
-    return max(known or allowed, key=lambda rate: (rate.rate_per_s or 0.0, rate.quota_m), default=None)
+        return min(enough, key=lambda rate: (rate.quota_m, rate.threads))
+    best: RateAt | None = None
+    for rate in sorted(allowed, key=lambda rate: (rate.threads, rate.rate_per_s or 0.0, rate.quota_m)):
+        if best is None or rate.threads == best.threads or gained(rate, best):
+            best = rate
+    return best
 
 
 def memory_of(peak_mib: float, floor_mib: float | None, budget: Budget) -> tuple[int, int]:
@@ -94,8 +132,8 @@ def resources(found: Found, budget: Budget) -> Resources:
     """Requests and limits for what was measured."""
     memory_request, memory_limit = memory_of(found.peak_mib, found.floor_mib, budget)
     cpu_request = max(STEP_M, _up(budget.requests_per_s * found.cpu_us / 1000, STEP_M))
-    rate = chosen(found.rates, budget)
-    unlimited = 1000 if budget.cpu_m is None else math.floor(budget.cpu_m)
+    rate = chosen(found.rates, budget, max(found.cpu_us, found.cpu_us_high))
+    unlimited = 1000 * (rate.threads if rate else 1) if budget.cpu_m is None else math.floor(budget.cpu_m)
     cpu_limit = (rate.quota_m if rate else 0) or unlimited
     return Resources(cpu_request, max(cpu_request, cpu_limit), memory_request, memory_limit)
 

@@ -8,8 +8,7 @@ that was itself late spoils a point: then nothing is said about the server.
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeloop_components.profile.load import Load
@@ -24,7 +23,6 @@ __all__ = [
     "judge",
     "memory_floor",
     "point_seconds",
-    "shuffled",
 ]
 
 PERCENT = 0.99
@@ -151,10 +149,3 @@ def memory_floor(
         tried.append(start(middle))
         low_mib, high_mib = (low_mib, middle) if tried[-1].ok else (middle, high_mib)
     return high_mib, tuple(tried)
-
-
-def shuffled(quotas: Sequence[int], repeats: int, seed: int) -> Iterable[tuple[int, int]]:
-    """(quota, repeat) in a random order that the seed fixes: what drifts over time falls on all alike."""
-    order = [(quota, repeat) for quota in quotas for repeat in range(repeats)]
-    random.Random(seed).shuffle(order)
-    return order

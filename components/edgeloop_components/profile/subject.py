@@ -49,7 +49,7 @@ class Subject:
 
     runtime: str
     route: str  # of the request that is measured
-    threads: tuple[int, ...]  # what the server can be told; one entry: it has one thread by design
+    threaded: bool  # whether it can be told its number of threads (EDGELOOP_THREADS); else it has one, by design
     copy: Callable[[Path, bool], Words]  # into a folder, with its libraries or without
     environment: Callable[[Path], dict[str, str]]
     remark: str = ""
@@ -83,7 +83,7 @@ def _python(compiled: Path, target: Target, route: str) -> Subject:
         more = {"PYTHONPATH": str(folder / "site")} if (folder / "site").exists() else {}
         return {**_base_environment(), "ORT_DISABLE_TELEMETRY": "1", "PYTHONDONTWRITEBYTECODE": "1", **more}
 
-    return Subject("onnxruntime", route, (1,), copy, environment, _foreign(target))
+    return Subject("onnxruntime", route, True, copy, environment, _foreign(target))
 
 
 def _foreign(target: Target) -> str:
@@ -121,7 +121,7 @@ def _native(compiled: Path, target: Target, route: str) -> Subject:
 
     remark = _foreign(target)
     how = f"{remark}: the same C code compiled for this machine" if remark else ""
-    return Subject("native", route, (1,), copy, lambda _: {}, how)
+    return Subject("native", route, False, copy, lambda _: {}, how)
 
 
 def _file(path: Path) -> Path:

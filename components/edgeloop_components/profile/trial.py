@@ -126,8 +126,8 @@ class Bench:
     fresh: bool  # whether libraries are copied too, so that none is in memory already
 
     @contextlib.contextmanager
-    def started(self, limits: Limits) -> Iterator[Running]:
-        """The server, ready, under limits; stopped at the end. StartFailed, ProfileError."""
+    def started(self, limits: Limits, threads: int = 1) -> Iterator[Running]:
+        """The server with so many threads, ready, under limits; stopped at the end. StartFailed, ProfileError."""
         with tempfile.TemporaryDirectory(prefix="edgeloop-profile-", ignore_cleanup_errors=True) as made:
             folder = Path(made)
             words = self.subject.copy(folder, self.fresh)
@@ -136,16 +136,18 @@ class Bench:
                 drop_pages(folder)
             group = self.groups.create(limits) if self.groups else None
             try:
-                yield from self._run(words, group, folder)
+                yield from self._run(words, group, folder, threads)
             finally:
                 if group:
                     group.close()
 
-    def _run(self, words: Words, group: Group | None, folder: Path) -> Iterator[Running]:
+    def _run(self, words: Words, group: Group | None, folder: Path, threads: int) -> Iterator[Running]:
         run_dir = folder / "run"
         run_dir.mkdir()
         argv = [*words.program, *words.serve, "--host", "127.0.0.1", "--port", "0", "--run-dir", str(run_dir)]
         environment = self.subject.environment(folder)
+        if self.subject.threaded:
+            environment["EDGELOOP_THREADS"] = str(threads)
         began_s = time.monotonic()
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
