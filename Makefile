@@ -79,7 +79,7 @@ sanitize: setup ## the conformance suite over the native server under ASan and U
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --sanitized tests/node/conformance
 
 golden: setup ## write the golden files anew
-	@$(BIN)/python -m pytest -q --regenerate tests/manifests tests/fleet tests/pipelines tests/components/test_native_operators.py
+	@$(BIN)/python -m pytest -q --regenerate tests/manifests tests/fleet tests/pipelines tests/components/test_native_operators.py tests/components/test_profile_job.py
 
 wheel: setup ## build the wheel into dist/
 	@rm -rf dist && $(BIN)/python -m build --wheel --installer uv >/dev/null && ls dist

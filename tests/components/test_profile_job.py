@@ -47,6 +47,19 @@ def test_the_job_is_as_it_was(golden: Callable[[Path, str], None]) -> None:
     golden(GOLDEN, yaml.safe_dump_all(documents, sort_keys=False))
 
 
+def test_the_server_is_told_its_threads() -> None:
+    """Those that were measured, as the fleet's manifests say them; a native server has one and is told none."""
+    served = {
+        runtime: profile_job(replace(PACKAGE, runtime=runtime), TARGET, replace(PROFILE, threads=2), BODIES, PLAN)[1]
+        for runtime in ("native", "onnxruntime")
+    }
+    env = {
+        runtime: {one["name"]: one["value"] for one in job["spec"]["template"]["spec"]["initContainers"][0]["env"]}
+        for runtime, job in served.items()
+    }
+    assert env["onnxruntime"] == {**env["native"], "EDGELOOP_THREADS": "2"}
+
+
 def test_its_pod_is_like_those_of_the_fleet() -> None:
     """What every pod at the edge has in common is the same here; the restricted rules hold for both containers."""
     from edgeloop_fleet.render.labels import group_labels

@@ -71,14 +71,29 @@ _PLAIN = {
         kind: f"V1{kind}"
         for kind in ("Namespace", "Service", "ServiceAccount", "ConfigMap", "PersistentVolumeClaim", "Node")
     },
+    "batch/v1": {"Job": "V1Job"},
     "apps/v1": {"Deployment": "V1Deployment", "DaemonSet": "V1DaemonSet"},
     "networking.k8s.io/v1": {"NetworkPolicy": "V1NetworkPolicy"},
 }
 
 
 @pytest.fixture(scope="session")
-def problems_in(crd_folder: Path) -> Check:
-    """Every structural problem of an object; an object of an unknown kind is one."""
+def plain_problems() -> Check:
+    """Every structural problem of an object of Kubernetes itself; one of an unknown kind is a problem."""
+
+    def check(document: dict[str, Any]) -> list[str]:
+        key = (document["apiVersion"], document["kind"])
+        kinds = _PLAIN.get(key[0], {})
+        if key[1] not in kinds:
+            return [f"{key}: neither a CRD nor a known kind of Kubernetes"]
+        return _kubernetes_problems(document, kinds[key[1]], key[1])
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def problems_in(crd_folder: Path, plain_problems: Check) -> Check:
+    """Every structural problem of an object, KubeEdge's kinds among them."""
     import jsonschema
 
     crds = _crds(crd_folder)
@@ -95,9 +110,6 @@ def problems_in(crd_folder: Path) -> Check:
                 found.append(f"metadata: a {scope} object, got {document['metadata']}")
             nested = document["spec"].get("workloadTemplate", {}).get("manifests", [])
             return found + [problem for manifest in nested for problem in check(manifest)]
-        kinds = _PLAIN.get(key[0], {})
-        if key[1] not in kinds:
-            return [f"{key}: neither a CRD nor a known kind of Kubernetes"]
-        return _kubernetes_problems(document, kinds[key[1]], key[1])
+        return plain_problems(document)
 
     return check

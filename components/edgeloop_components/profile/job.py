@@ -156,7 +156,7 @@ def _server(package: Package, profile: ResourceProfile, plan: JobPlan) -> dict[s
         "image": f"{plan.registry}/{package.repository}@{package.digest}",
         "imagePullPolicy": "IfNotPresent",
         "args": where,
-        "env": [{"name": "EDGELOOP_NODE", "value": "profile"}, {"name": "EDGELOOP_GROUP", "value": "profile"}],
+        "env": [{"name": name, "value": value} for name, value in _environment(package, profile).items()],
         "resources": {
             "requests": {"cpu": f"{profile.cpu_request_m}m", "memory": f"{profile.memory_request_mib}Mi"},
             "limits": {"cpu": f"{profile.cpu_limit_m}m", "memory": f"{profile.memory_limit_mib}Mi"},
@@ -170,6 +170,12 @@ def _server(package: Package, profile: ResourceProfile, plan: JobPlan) -> dict[s
         "securityContext": _security(),
         "volumeMounts": [{"name": "run", "mountPath": RUN_FOLDER}],
     }
+
+
+def _environment(package: Package, profile: ResourceProfile) -> dict[str, str]:
+    """Names under which nothing is reported, and the number of threads, where the runtime can be told it."""
+    threads = {"EDGELOOP_THREADS": str(profile.threads)} if package.runtime == "onnxruntime" else {}
+    return {"EDGELOOP_NODE": "profile", "EDGELOOP_GROUP": "profile", **threads}
 
 
 def _load(profile: ResourceProfile, plan: JobPlan) -> dict[str, Any]:
@@ -238,6 +244,7 @@ def _method(node: str, points: int, best: Judged | None) -> str:
 def _point(profile: ResourceProfile, judged: Judged) -> ProfilePoint:
     return ProfilePoint(
         quota_m=profile.cpu_limit_m,
+        threads=profile.threads,
         memory_mib=profile.memory_limit_mib,
         rate_per_s=judged.rate_per_s,
         latency_p99_ms=None if judged.p99_ms == math.inf else judged.p99_ms,
