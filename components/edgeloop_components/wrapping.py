@@ -145,6 +145,8 @@ def compile_and_compare(step: Step, version: str, out: str) -> ParityResult:
     parity = compile_model(step.loop, _target(step), Path(version), Path(out, "model")).parity
     _write(out, "parity.json", dumps(parity, indent=1))
     step.note(difference=parity.max_abs_difference)
+    if parity.estimator_difference is not None:
+        step.note(from_estimator=parity.estimator_difference)
     return parity
 
 
@@ -288,6 +290,7 @@ def roll_out(step: Step, version: str, packages: Sequence[str], out: str, *, evi
         evidence_s=evidence_s,
         created_s=now_or(now_s),
         trusted=trusted,
+        lent=tuple(filter(None, os.environ.get("EDGELOOP_NODES_LEND", "").split(","))),
     )
     _write(out, "rollout.json", text := dumps(wanted, indent=1))
     objects.put(catalog.rollout_key(name, new.number), text.encode())

@@ -1,18 +1,19 @@
 """Whether a package fits a target: what it needs against what the target's nodes have, and the nearest target that fits.
 
 Pure functions, so that planning, rendering and the node decide alike. What a target does not say it has is not assumed:
-accelerator and instruction set must be named; memory and disk that are not known are no reason against it.
+a runtime outside the image, accelerator, driver and instruction set must be named; memory and disk that are not known are no
+reason against it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeloop_contracts.artifacts import Needs
 from edgeloop_contracts.loop import Target
 
-__all__ = ["INSTRUCTION_SETS", "Fit", "closest", "explain", "misfit", "nearest"]
+__all__ = ["INSTRUCTION_SETS", "Fit", "closest", "explain", "lending", "misfit", "nearest"]
 
 # Each row is a family in which a processor that has one has all before it.
 INSTRUCTION_SETS: tuple[tuple[str, ...], ...] = (
@@ -43,6 +44,13 @@ def _same(what: str, needed: str, has: str) -> str:
     return "" if needed in ("", has) else f"{what}: needs {needed}, has {has or 'none'}"
 
 
+def _lent(needed: str, has: Iterable[str]) -> str:
+    known = tuple(has)
+    if needed in ("", *known):
+        return ""
+    return f"runtime: needs {needed} beside the image, has {', '.join(known) or 'none'}: pack it on a base that holds one"
+
+
 def _enough(what: str, needed: float, has: float | None) -> str:
     return f"{what}: needs {needed:g} MiB, has {has:g} MiB" if has is not None and needed > has else ""
 
@@ -53,6 +61,7 @@ def _set(needed: str, has: str) -> str:
 
 _CHECKS: tuple[Callable[[Needs, Target], str], ...] = (
     lambda needs, target: _same("platform", needs.platform, target.platform),
+    lambda needs, target: _lent(needs.runtime, target.has.runtimes),
     lambda needs, target: _set(needs.instruction_set, target.has.instruction_set),
     lambda needs, target: _same("accelerator", needs.accelerator, target.has.accelerator),
     lambda needs, target: _same("driver", needs.driver, target.has.driver),
@@ -64,6 +73,12 @@ _CHECKS: tuple[Callable[[Needs, Target], str], ...] = (
 def misfit(needs: Needs, target: Target) -> tuple[str, ...]:
     """Why a package with these needs cannot run on the target's nodes; empty when it can."""
     return tuple(reason for check in _CHECKS if (reason := check(needs, target)))
+
+
+def lending(target: Target, runtimes: Iterable[str]) -> Target:
+    """The target with what its whole installation lends to images, such as the Python of a stand-in for KubeEdge."""
+    every = tuple(dict.fromkeys((*target.has.runtimes, *runtimes)))
+    return replace(target, has=replace(target.has, runtimes=every))
 
 
 def nearest(needs: Needs, targets: Iterable[Target]) -> Fit | None:

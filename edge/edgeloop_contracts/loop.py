@@ -134,6 +134,9 @@ class Budget(Contract):
 class Capabilities(Contract):
     """What the target's nodes have. A package that needs more is refused when the rollout is planned."""
 
+    runtimes: tuple[str, ...] = option(
+        (), doc="what they lend to images besides a container engine, such as python3.11; empty: nothing"
+    )
     instruction_set: str = option("", doc="such as x86-64-v3; empty: the platform's baseline")
     accelerator: str = option("", doc="such as ice40-up5k; empty: none")
     driver: str = option("", doc="driver of the accelerator; empty: none")

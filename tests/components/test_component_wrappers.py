@@ -199,6 +199,8 @@ def test_an_incomplete_rollout_is_refused(version: ModelVersion, packages: list[
         ),
         (Needs(platform="linux/riscv64"), "target gate does not fit .*platform: needs linux/riscv64, has linux/a"),
         (Needs(accelerator="ice40-up5k"), "accelerator: needs ice40-up5k, has none"),
+        (Needs(driver="ftdi"), "driver: needs ftdi, has none"),
+        (Needs(runtime="python3.11"), "runtime: needs python3.11 beside the image, has none.*nearest: target cab"),
     ],
 )
 def test_a_package_that_its_target_cannot_run_is_refused_at_plan_time(needs: Needs, said: str) -> None:
@@ -291,9 +293,9 @@ class Registered:
         wrapping.record(steps.Step("outcome", "", LOOP, "k"), facts, state=state, message=message, now_s=50.0)
         return catalog.run(self.objects, "turbine", "k") or {}
 
-    def roll_out(self) -> None:
+    def roll_out(self, needs: Needs = Needs()) -> None:
         step, folders = steps.Step("rollout", "", LOOP, "k"), []
-        for package in (package_of(target.name, 1) for target in LOOP.targets):
+        for package in (replace(package_of(target.name, 1), needs=needs) for target in LOOP.targets):
             catalog.put_package(self.objects, package)
             folders.append(self.folder / package.target)
             folders[-1].mkdir(exist_ok=True)
@@ -360,6 +362,19 @@ def test_a_run_tried_again_admits_its_version(registered: Registered) -> None:
     assert catalog.standing(registered.objects, registered.seen()) == "accepted"
     acts = [e.action for e in audit.entries(registered.objects, "turbine")]
     assert acts.index("withdraw") < acts.index("readmit") < acts.index("set_alias")
+
+
+def test_an_image_without_python_goes_only_where_one_is_lent(
+    registered: Registered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster, whose nodes lend nothing, the rollout step refuses it and writes nothing; on one machine it goes out."""
+    monkeypatch.delenv("EDGELOOP_NODES_LEND", raising=False)
+    with pytest.raises(ValueError, match=r"runtime: needs python3\.11 beside the image, has none: pack it on a base"):
+        registered.roll_out(Needs(runtime="python3.11"))
+    assert catalog.alias(registered.objects, "turbine", "candidate") is None
+    monkeypatch.setenv("EDGELOOP_NODES_LEND", "java21,python3.11")
+    registered.roll_out(Needs(runtime="python3.11"))
+    assert catalog.alias(registered.objects, "turbine", "candidate") == 1
 
 
 def test_a_version_that_was_rolled_out_is_not_withdrawn(registered: Registered) -> None:

@@ -16,7 +16,17 @@ from edgeloop_components.package import core, installed, layers, layout
 from edgeloop_components.package.entry import server_script
 from edgeloop_components.package.layers import File, Layer, PackageError
 from edgeloop_components.runtimes import RUNTIMES
-from edgeloop_contracts import Loop, ModelVersion, Package, Target, digest_of, from_json, loads
+from edgeloop_contracts import (
+    Capabilities,
+    Loop,
+    ModelVersion,
+    Package,
+    ResourceProfile,
+    Target,
+    digest_of,
+    from_json,
+    loads,
+)
 
 OTHER = {"linux/amd64": "linux/arm64", "linux/arm64": "linux/amd64"}[layers.host_platform()]
 
@@ -102,7 +112,35 @@ def test_package_says_what_is_in_the_image(packed: Package, version: ModelVersio
         "PYTHONPATH=/usr/lib/python3/dist-packages",
     }
     assert config["Labels"]["dev.edgeloop.onnx"] == version.onnx
+    assert (packed.needs.platform, packed.needs.runtime) == (layers.host_platform(), "python3.11")
+    assert (packed.needs.instruction_set, packed.needs.accelerator, packed.needs.driver) == ("", "", "")
+    assert packed.needs.disk_mib * 2**20 > packed.size_bytes
     layout.verify(images, packed.digest)
+
+
+def test_a_package_states_what_its_runtime_and_profile_need(
+    loop: Loop, version: ModelVersion, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instruction set, accelerator and driver come from the runtime's row, memory from the measured limit."""
+    row = replace(
+        RUNTIMES["onnxruntime"],
+        instruction_set=lambda target: target.has.instruction_set,
+        accelerator=lambda target: target.part,
+        driver="ftdi",
+    )
+    monkeypatch.setitem(RUNTIMES, "onnxruntime", row)
+    target = replace(loop.targets[0], part="ice40-up5k", has=Capabilities(instruction_set="x86-64-v3"))
+    profile = ResourceProfile(
+        loop="turbine", target="cabinet", method="test", latency_p50_ms=1, latency_p99_ms=2, memory_peak_mib=70,
+        cpu_request_m=100, cpu_limit_m=500, memory_request_mib=96, memory_limit_mib=160,
+    )  # fmt: skip
+    needs = core.package(loop, version, target, compiled(tmp_path / "compiled"), images, profile=profile).needs
+    assert (needs.instruction_set, needs.accelerator, needs.driver, needs.memory_mib) == (
+        "x86-64-v3",
+        "ice40-up5k",
+        "ftdi",
+        160.0,
+    )
 
 
 def test_same_input_same_digest(

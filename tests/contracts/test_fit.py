@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeloop_contracts import Capabilities, Needs, Target
-from edgeloop_contracts.fit import INSTRUCTION_SETS, closest, explain, misfit, nearest
+from edgeloop_contracts.codec import fields_of
+from edgeloop_contracts.fit import INSTRUCTION_SETS, closest, explain, lending, misfit, nearest
 from edgeloop_contracts.loop import NodeSelector
 
 X86 = INSTRUCTION_SETS[0]
@@ -56,6 +57,42 @@ def test_accelerator_and_driver_must_be_named() -> None:
     assert misfit(needs, target(accelerator="ice40-up5k", driver="edgeloop-spi 1")) == ()
 
 
+def test_a_runtime_beside_the_image_must_be_lent() -> None:
+    """An image without Python runs where the nodes lend one, of that very version; a base is the way out."""
+    needs = Needs(runtime="python3.11")
+    for has, said in (((), "none"), (("python3.12", "java21"), "python3.12, java21")):
+        (reason,) = misfit(needs, target(runtimes=has))
+        assert reason == f"runtime: needs python3.11 beside the image, has {said}: pack it on a base that holds one"
+    assert misfit(needs, target(runtimes=("java21", "python3.11"))) == ()
+    assert misfit(needs, lending(target(runtimes=("java21",)), ["python3.11"])) == ()
+    assert lending(target(runtimes=("java21",)), ["python3.11", "java21"]).has.runtimes == ("java21", "python3.11")
+    assert misfit(Needs(), target(runtimes=("python3.11",))) == ()
+
+
+ALL_SEVEN: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "platform": ({"platform": "linux/arm64"}, {}),
+    "runtime": ({"runtime": "python3.11"}, {"runtimes": ("python3.11",)}),
+    "instruction set": ({"instruction_set": "x86-64-v4"}, {"instruction_set": "x86-64-v4"}),
+    "accelerator": ({"accelerator": "ice40-up5k"}, {"accelerator": "ice40-up5k"}),
+    "driver": ({"driver": "ftdi"}, {"driver": "ftdi"}),
+    "memory": ({"memory_mib": 64.0}, {"memory_mib": 64.0}),
+    "disk": ({"disk_mib": 64.0}, {"disk_mib": 64.0}),
+}
+
+
+@pytest.mark.parametrize("what", ALL_SEVEN)
+def test_each_need_is_compared_by_itself(what: str) -> None:
+    """Lacking one of the seven is the one reason against a target, and the other target, which has it, is named as nearest."""
+    needed, given = ALL_SEVEN[what]
+    needs = Needs(**needed)  # type: ignore[arg-type]
+    platform = "linux/arm64" if what == "platform" else "linux/amd64"
+    lacks, has = target("lacks", memory_mib=1.0, disk_mib=1.0), target("has", platform, **given)
+    (reason,) = misfit(needs, lacks)
+    assert reason.startswith(f"{what}: needs ")
+    assert explain(needs, lacks, [lacks, has]).endswith("; nearest: target has (fits)")
+    assert {f.attribute for f in fields_of(Needs)} == {name for row in ALL_SEVEN.values() for name in row[0]}
+
+
 def test_the_nearest_fit_is_named() -> None:
     """A refusal says which other target would take the package, or comes closest."""
     small, right = target("small", memory_mib=1.0), target("right", instruction_set="x86-64-v3")
@@ -79,6 +116,7 @@ all_needs = st.builds(
     platform=st.sampled_from(["", "linux/amd64", "linux/arm64"]),
     instruction_set=st.sampled_from(["", *X86]),
     accelerator=st.sampled_from(["", "a"]),
+    runtime=st.sampled_from(["", "python3.11"]),
     memory_mib=numbers,
     disk_mib=numbers,
 )
@@ -89,8 +127,11 @@ all_needs = st.builds(
 def test_more_is_never_worse(needs: Needs, memory_mib: float, instruction_set: str) -> None:
     """A node with more memory or a later instruction set of the family fits whatever one with less did."""
     less = target(memory_mib=memory_mib, instruction_set=instruction_set)
-    more = target(memory_mib=memory_mib + 1, instruction_set=X86[-1])
+    more = target(memory_mib=memory_mib + 1, instruction_set=X86[-1], runtimes=("python3.11",))
     kinds = [{reason.split(":")[0] for reason in misfit(needs, has)} for has in (more, less)]
     assert kinds[0] <= kinds[1]
     assert misfit(Needs(), less) == ()
-    assert misfit(replace(needs, platform=""), target(accelerator="a", instruction_set=X86[-1])) == ()
+    assert (
+        misfit(replace(needs, platform=""), target(accelerator="a", instruction_set=X86[-1], runtimes=("python3.11",)))
+        == ()
+    )

@@ -248,6 +248,8 @@ def _needs(
         platform=target.platform,
         runtime="python3.11" if runtime.python and not under else "",
         instruction_set=runtime.instruction_set(target),
+        accelerator=runtime.accelerator(target),
+        driver=runtime.driver,
         memory_mib=float(profile.memory_limit_mib) if profile else 0.0,
         disk_mib=round(plain_bytes / _MIB, 3),
     )

@@ -17,7 +17,7 @@ from typing import Any
 
 from edgeloop_contracts import Loop, ModelVersion, Package, Reference, Rollout, Wave, loads, to_json, units
 from edgeloop_contracts.ecdsa import PublicKey, SignatureError
-from edgeloop_contracts.fit import explain
+from edgeloop_contracts.fit import explain, lending
 from edgeloop_contracts.signature import check_image
 
 __all__ = ["FleetError", "Told", "make_rollout", "read_packages", "signed_ones", "tell_fleet"]
@@ -53,10 +53,13 @@ def make_rollout(
     evidence_s: float,
     created_s: float,
     trusted: Sequence[PublicKey] = (),
+    lent: Sequence[str] = (),
 ) -> Rollout:
     """The rollout of an accepted version to all groups of the loop. ValueError when it is rejected or a target lacks.
 
-    SignatureError (a ValueError, too) when keys are `trusted` and one of the packages is not signed with any of them.
+    `lent` is what every node of the installation lends to images (edgeloop_contracts/fit.py). ValueError, too, with the reasons
+    and the nearest fit, when a target's nodes cannot run its package; and SignatureError, which is one, when keys are `trusted`
+    and one of the packages is not signed with any of them.
     """
     if version.state != "accepted":
         raise ValueError(f"rollout of {version.name}: expected an accepted version, got a {version.state} one")
@@ -69,9 +72,8 @@ def make_rollout(
         )
     for package in (*packages, *previous_packages.values()):
         _check_signed(package, trusted)
-    if misfits := [
-        why for target in loop.targets if (why := explain(by_target[target.name].needs, target, loop.targets))
-    ]:
+    targets = [lending(target, lent) for target in loop.targets]
+    if misfits := [why for target in targets if (why := explain(by_target[target.name].needs, target, targets))]:
         raise ValueError(f"rollout of {version.name}: " + "; ".join(misfits))
     return Rollout(
         loop=loop.name,

@@ -58,6 +58,8 @@ class Runtime:
     instruction_set: Callable[[Target], str] = lambda _: (
         ""
     )  # what its machine code needs; empty: the platform's baseline
+    accelerator: Callable[[Target], str] = lambda _: ""  # that it runs on; empty: none
+    driver: str = ""  # of the accelerator
 
 
 def _onnxruntime() -> Runtime:

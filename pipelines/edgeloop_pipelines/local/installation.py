@@ -22,6 +22,7 @@ __all__ = ["HOME", "HOST", "Installation", "open_installation"]
 
 HOME = "EDGELOOP_HOME"  # environment variable: the folder; every process of the installation carries it
 HOST = "127.0.0.1"
+LENT = "python3.11"  # the stand-in for KubeEdge lends images without a base this machine's Python
 _PORTS = ("objects_port", "broker_port", "router_port", "fleet_port", "server_port", "feedback_port")
 
 
@@ -82,6 +83,7 @@ class Installation:
             HOME: str(self.home),
             "EDGELOOP_IMAGES": str(self.images),
             "EDGELOOP_FLEET_URL": self.fleet_url,
+            "EDGELOOP_NODES_LEND": LENT,
             "ORT_DISABLE_TELEMETRY": "1",
             "DO_NOT_TRACK": "1",
         }
