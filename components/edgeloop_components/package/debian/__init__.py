@@ -3,6 +3,9 @@
 `bookworm.lock` names every package by version and sha256, for each architecture. `python -m
 edgeloop_components.package.debian lock` resolves it anew, through a private apt configuration made of the Debian sources
 of this machine; `... fetch` brings the packages into the cache (`edgeloop/debs`), and `... base` writes the base image.
+
+Two purposes have a base of their own: a server's image, and the image of the pipeline's steps, which are started through a
+shell, are built with pip (ensurepip is kept for that), and run foreign servers in qemu.
 """
 
 RELEASE = "bookworm"
@@ -29,3 +32,18 @@ PACKAGES = (
     "tzdata",
     "zlib1g",
 )
+STEPS = (
+    *PACKAGES,
+    "coreutils",
+    "dash",
+    "libacl1",
+    "libattr1",
+    "libgmp10",
+    "libpcre2-8-0",
+    "libselinux1",
+    "python3-pip-whl",
+    "python3-setuptools-whl",
+    "python3.11-venv",
+    "qemu-user-static",
+)
+PURPOSES = {"server": PACKAGES, "steps": STEPS}

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from edgeloop_components.package.debian import ARCHITECTURES
+from edgeloop_components.package.debian import ARCHITECTURES, PURPOSES
 from edgeloop_components.package.debian.lock import LOCK, fetch, locked, read, resolve, write
 from edgeloop_components.package.layers import PackageError
 
@@ -15,6 +15,7 @@ examples:
   python -m edgeloop_components.package.debian lock
   python -m edgeloop_components.package.debian fetch
   python -m edgeloop_components.package.debian base --platform linux/arm64 --out images/
+  python -m edgeloop_components.package.debian base --purpose steps --platform linux/amd64 --out .edgeloop/base
 """
 
 
@@ -26,8 +27,8 @@ def _lock(_: argparse.Namespace) -> None:
     print(f"{LOCK}: {len(after)} packages, {len(after - before)} new")
 
 
-def _fetch(_: argparse.Namespace) -> None:
-    entries = {entry for platform in ARCHITECTURES for entry in locked(platform)}
+def _fetch(options: argparse.Namespace) -> None:
+    entries = {entry for platform in ARCHITECTURES for entry in locked(platform, purpose=options.purpose)}
     paths = fetch(sorted(entries))
     print(f"{len(paths)} packages, {sum(entry.size_bytes for entry in paths) / 1e6:.1f} MB, in the cache")
 
@@ -37,7 +38,7 @@ def _base(options: argparse.Namespace) -> None:
     from edgeloop_components.package.layout import image_size_bytes
 
     for platform in options.platform or ARCHITECTURES:
-        digest = debian_image(platform, options.out)
+        digest = debian_image(platform, options.out, options.purpose)
         print(f"{platform} {digest} {image_size_bytes(options.out, digest)} bytes")
 
 
@@ -49,11 +50,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     commands = top.add_subparsers(dest="command", required=True)
     commands.add_parser("lock", help="resolve the lock file anew").set_defaults(run=_lock)
-    commands.add_parser("fetch", help="fetch the locked packages into the cache").set_defaults(run=_fetch)
+    fetched = commands.add_parser("fetch", help="fetch the locked packages into the cache")
+    fetched.set_defaults(run=_fetch)
     base = commands.add_parser("base", help="write the base image into a layout")
     base.add_argument("--platform", action="append", choices=list(ARCHITECTURES), help="[all]")
     base.add_argument("--out", type=Path, required=True, help="folder of the image layout")
     base.set_defaults(run=_base)
+    for command in (fetched, base):
+        command.add_argument("--purpose", choices=list(PURPOSES), default="server", help="of the image [server]")
     options = top.parse_args(arguments)
     try:
         options.run(options)

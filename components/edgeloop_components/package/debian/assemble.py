@@ -2,12 +2,14 @@
 
 What installing would have done by scripts is done here by rule: the merged /usr, the certificates' bundle, users, the link
 python3, and notes under var/lib/dpkg/status.d by which scanners see the packages. Documentation, translations, tests and
-what cannot be used in a container are left out; the copyright files stay.
+what cannot be used in a container are left out; the copyright files stay. A base for the pipeline's steps keeps ensurepip,
+and of qemu the processors that edgeloop compiles for.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -38,6 +40,8 @@ _DROPPED = (
     *("usr/share/zoneinfo/localtime", "usr/lib/aarch64-linux-gnu/gconv/", "usr/lib/x86_64-linux-gnu/gconv/"),
     *("var/", "home/", "boot/", "media/", "mnt/", "opt/", "srv/", "proc/", "sys/", "dev/", "run/", "root/", "tmp/"),
 )
+_DROPPED_FOR = {"server": _DROPPED, "steps": tuple(path for path in _DROPPED if path != f"{_STDLIB}ensurepip/")}
+_OTHER_QEMU = re.compile(r"usr/(libexec/qemu-binfmt/|bin/qemu-(?!(aarch64|arm|riscv64|x86_64)-static$))")
 _FOLDERS = (
     *(Folder(name) for name in ("proc", "sys", "dev", "run", "etc", "home")),
     *(Folder(name, 0o1777) for name in ("tmp", "var/tmp")),
@@ -46,14 +50,14 @@ _USERS = "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:edgeloop:/:/sbi
 _GROUPS = "root:x:0:\nnonroot:x:65532:\n"
 
 
-def base_layer(platform: str) -> Layer:
-    """The layer for a platform; the packages are fetched where the cache has not got them. PackageError."""
-    paths = fetch(locked(platform))
+def base_layer(platform: str, purpose: str = "server") -> Layer:
+    """The layer for a platform and purpose; packages are fetched where the cache has not got them. PackageError."""
+    paths = fetch(locked(platform, purpose=purpose))
     entries = sorted(paths)
     found = {entry: cache.expanded(paths[entry], entry.sha256, deb.members) for entry in entries}
     everything = [member for members in found.values() for member in members]
-    files = {file.path: file for file in _files(everything)}
-    links = {link.path: link for link in _links(everything) if link.path not in files}
+    files = {file.path: file for file in _files(everything, purpose)}
+    links = {link.path: link for link in _links(everything, purpose) if link.path not in files}
     for made in _made(everything, {entry: paths[entry] for entry in entries}):
         files[made.path] = made
         links.pop(made.path, None)
@@ -80,26 +84,26 @@ def _merged_links(paths: Iterable[str]) -> Iterator[Link]:
     yield from (Link(name, f"usr/{name}") for name in _MERGED if name in tops)
 
 
-def _kept(path: str) -> bool:
+def _kept(path: str, purpose: str) -> bool:
     if path.startswith("usr/share/doc/"):
         return path.endswith("/copyright")
-    return not path.startswith(_DROPPED) and "__pycache__" not in path
+    return not path.startswith(_DROPPED_FOR[purpose]) and "__pycache__" not in path and not _OTHER_QEMU.match(path)
 
 
-def _files(members: Iterable[Member]) -> Iterator[File]:
+def _files(members: Iterable[Member], purpose: str) -> Iterator[File]:
     for member in members:
         path = _merged(member.path)
-        if member.kind == "file" and _kept(path):
+        if member.kind == "file" and _kept(path, purpose):
             yield File(
                 path, Path(member.source), member.sha256, member.size_bytes, 0o755 if member.mode & 0o100 else 0o644
             )
 
 
-def _links(members: Iterable[Member]) -> Iterator[Link]:
+def _links(members: Iterable[Member], purpose: str) -> Iterator[Link]:
     """Links, made relative to the image's root. A link between merged folders names the same file as before."""
     for member in members:
         path = _merged(member.path)
-        if member.kind == "link" and _kept(path) and not path.startswith("usr/share/doc/"):
+        if member.kind == "link" and _kept(path, purpose) and not path.startswith("usr/share/doc/"):
             target = member.target
             if not target.startswith("/") and path != member.path:  # climbs from lib/x now lies one deeper
                 target = "/" + str(_normal(PurePosixPath(member.path).parent / target))

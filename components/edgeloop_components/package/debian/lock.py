@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from edgeloop_components.package import cache
-from edgeloop_components.package.debian import ARCHITECTURES, PACKAGES, RELEASE
+from edgeloop_components.package.debian import ARCHITECTURES, PURPOSES, RELEASE, STEPS
 from edgeloop_components.package.debian.apt import apt, update
 from edgeloop_components.package.layers import PackageError
 
@@ -57,13 +57,14 @@ def write(entries: Sequence[Locked], path: Path = LOCK) -> None:
     path.write_text(_HEAD + "\n".join(lines) + "\n")
 
 
-def locked(platform: str, path: Path = LOCK) -> list[Locked]:
-    """The packages of a platform's base. PackageError when the release is not locked for it."""
+def locked(platform: str, path: Path = LOCK, *, purpose: str = "server") -> list[Locked]:
+    """The packages of a platform's base for a purpose (PURPOSES). PackageError when the release is not locked for it."""
     architecture = ARCHITECTURES.get(platform)
     if architecture is None:
         raise PackageError(f"base of Debian {RELEASE}: expected one of {', '.join(ARCHITECTURES)}, got {platform}")
-    entries = [entry for entry in read(path) if entry.architecture in (architecture, "all")]
-    missing = sorted(set(PACKAGES) - {entry.package for entry in entries})
+    wanted = set(PURPOSES[purpose])
+    entries = [e for e in read(path) if e.architecture in (architecture, "all") and e.package in wanted]
+    missing = sorted(wanted - {entry.package for entry in entries})
     if missing:
         raise PackageError(f"{path}: expected {', '.join(missing)} for {architecture}, found none: {RELOCK}")
     return entries
@@ -72,7 +73,7 @@ def locked(platform: str, path: Path = LOCK) -> list[Locked]:
 def resolve() -> list[Locked]:
     """The newest versions that the machine's Debian sources have, for every architecture."""
     update()
-    names = [f"{package}:{architecture}" for package in PACKAGES for architecture in ARCHITECTURES.values()]
+    names = [f"{package}:{architecture}" for package in STEPS for architecture in ARCHITECTURES.values()]
     done = apt("apt-cache", "show", "--no-all-versions", *names)
     entries = [_entry(stanza) for stanza in re.split(r"\n\n+", done.stdout.strip()) if stanza]
     found = {(entry.package, entry.architecture) for entry in entries}
