@@ -84,6 +84,37 @@ def test_golden_rows_of_another_model_are_refused(model_dir: Path, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
+def with_estimator(model_dir: Path, moved: float = 0.0, **other: object) -> None:
+    """Puts an estimator's answers into the golden rows: the recorded ones, the first row's `moved`."""
+    golden = json.loads((model_dir / "golden.json").read_bytes())
+    own = [list(row) for row in golden["probabilities"]]
+    own[0] = [own[0][0] + moved, own[0][1] - moved]
+    golden["estimator"] = {"limit": 2e-6, "probabilities": own, **other}
+    (model_dir / "golden.json").write_text(json.dumps(golden))
+
+
+def test_a_model_is_compared_with_its_estimator(model_dir: Path, tmp_path: Path) -> None:
+    """The distance is in the parity result; a model far from its estimator is refused and nothing is left."""
+    with_estimator(model_dir)
+    loop = make_loop()
+    parity = compile_model(loop, loop.targets[0], model_dir, tmp_path / "out").parity
+    assert parity.estimator_difference is not None
+    assert parity.estimator_difference <= 2e-6 == parity.estimator_limit
+    with_estimator(model_dir, moved=1e-5)
+    with pytest.raises(ParityError, match=r"differs from the estimator by .* on golden row 0"):
+        compile_model(loop, loop.targets[0], model_dir, tmp_path / "far")
+    assert not (tmp_path / "far").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"limit": 0.1}, {"limit": 0}, {"probabilities": [[1.0]]}, {"probabilities": []}])
+def test_an_estimators_answers_must_fit(model_dir: Path, tmp_path: Path, wrong: dict[str, object]) -> None:
+    """A limit that would let anything pass, and answers of another form, are no golden rows."""
+    with_estimator(model_dir, **wrong)
+    loop = make_loop()
+    with pytest.raises(ModelError, match="estimator: shape"):
+        compile_model(loop, loop.targets[0], model_dir, tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

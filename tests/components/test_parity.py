@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeloop_components.compile.golden import Golden
+from edgeloop_components.compile.golden import Estimator, Golden
 from edgeloop_components.compile.parity import ParityError, compare, same_everywhere
 from edgeloop_contracts import Loop, ParityResult, from_json
 
@@ -109,3 +109,37 @@ def test_every_platforms_bits_must_be_the_same() -> None:
     with pytest.raises(ParityError, match=r"linux/riscv64 gives other bits.*sha256:a, got sha256:b") as caught:
         same_everywhere(compared(), "sha256:a", {"linux/arm64": "sha256:a", "linux/riscv64": "sha256:b"})
     assert not caught.value.result.passed
+
+
+def beside(moved: float, power: float = 1.0) -> ParityResult:
+    """Answers that are the reference's own, with an estimator that said `moved` more to the first class of row 1."""
+    own = PROBABILITIES.copy()
+    own[1] += [moved, -moved]
+    golden = Golden(ROWS, PROBABILITIES, LABELS, Estimator(own[:2], 2e-6))
+    answers = iter(PROBABILITIES)
+
+    def score(rows: Any) -> Any:
+        answer = next(answers)
+        return np.array([answer.argmax()]), answer[None]
+
+    return compare(LOOP, LOOP.targets[0], golden, score, LIMIT, power=power)
+
+
+def test_the_estimator_itself_is_looked_at() -> None:
+    """Its distance is in the result; beyond 2e-6 the model is refused, though it answers as the reference does."""
+    result = beside(1.5e-6)
+    assert (result.max_abs_difference, result.estimator_limit) == (0.0, 2e-6)
+    assert result.estimator_difference == pytest.approx(1.5e-6, rel=1e-6)
+    with pytest.raises(
+        ParityError, match=r"from the estimator by 3e-06 \(limit 2e-06\) on golden row 1, \[2.0, None\]"
+    ) as told:
+        beside(3e-6)
+    assert (told.value.result.passed, told.value.result.worst_row) == (False, 1)
+    assert compared().estimator_difference is None, "of an ONNX file no estimator is known"
+
+
+def test_a_calibration_that_sharpens_widens_the_estimators_limit() -> None:
+    """As decision 0007 says: with the slope of the calibration, up to 1e-5 and no further."""
+    assert beside(3e-6, power=0.5).estimator_limit == pytest.approx(1e-5)
+    with pytest.raises(ParityError, match="from the estimator"):
+        beside(1.1e-5, power=0.5)

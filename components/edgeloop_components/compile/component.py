@@ -28,3 +28,5 @@ def compile(  # noqa: A001 (the step's name)
 
         parity = compile_and_compare(step, version.path, compiled.path)
         compiled.metadata.update(runtime=parity.runtime, max_abs_difference=parity.max_abs_difference)
+        if parity.estimator_difference is not None:
+            compiled.metadata.update(estimator_difference=parity.estimator_difference)

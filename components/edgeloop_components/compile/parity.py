@@ -1,6 +1,7 @@
 """Parity: the compiled model against the reference's answers on the golden rows, and the same bits on every platform.
 
-The answers in golden.json are those of onnxruntime on one thread. Two labels count as the same where the reference itself
+The answers in golden.json are those of onnxruntime on one thread, and beside them, where training had an estimator, that
+estimator's own at float64: a compiled model must be near both. Two labels count as the same where the reference itself
 holds them for equally likely, within the limit, which is the runtime's.
 """
 
@@ -59,7 +60,33 @@ def compare(
     )
     if not result.passed:
         raise ParityError(_shown(result, golden, worst, labels, probabilities), result)
-    return result
+    return _beside_estimator(result, golden, probabilities, power)
+
+
+def _beside_estimator(
+    result: ParityResult, golden: Golden, probabilities: npt.NDArray[np.float64], power: float
+) -> ParityResult:
+    """The result with the distance from the estimator itself, where it is known. ParityError when that is too far."""
+    if golden.estimator is None:
+        return result
+    own = golden.estimator.probabilities
+    difference = _differences(own, probabilities[: len(own)])
+    limits = row_limits(own, power, golden.estimator.limit)
+    found = replace(
+        result,
+        estimator_difference=float(min(difference.max(), 1.0)),
+        estimator_limit=float(limits.max()),
+        passed=bool((difference <= limits).all()),
+    )
+    if found.passed:
+        return found
+    worst = int((difference / limits).argmax())
+    raise ParityError(
+        f"target {result.target}: {result.runtime} differs from the estimator by {difference[worst]:.3g} (limit "
+        f"{limits[worst]:g}) on golden row {worst}, {_row(golden, worst)}: expected {own[worst].tolist()}, "
+        f"got {probabilities[worst].tolist()}",
+        replace(found, worst_row=worst),
+    )
 
 
 def same_everywhere(result: ParityResult, digest: str, platforms: Mapping[str, str]) -> ParityResult:
@@ -101,10 +128,13 @@ def _label_differences(
 
 
 def _shown(result: ParityResult, golden: Golden, worst: int, labels: Any, probabilities: Any) -> str:
-    row = [None if value != value else value for value in golden.rows[worst].tolist()]  # noqa: PLR0124  NaN
     return (
         f"target {result.target}: {result.runtime} differs from the reference by {result.max_abs_difference:.3g} "
         f"(limit {result.limit:g}) and in {result.label_differences} labels of {result.rows} golden rows. The worst is row "
-        f"{worst}, {row}: expected {golden.probabilities[worst].tolist()} and label {int(golden.labels[worst])}, "
+        f"{worst}, {_row(golden, worst)}: expected {golden.probabilities[worst].tolist()} and label {int(golden.labels[worst])}, "
         f"got {probabilities[worst].tolist()} and label {int(labels[worst])}"
     )
+
+
+def _row(golden: Golden, place: int) -> list[float | None]:
+    return [None if value != value else value for value in golden.rows[place].tolist()]  # noqa: PLR0124  NaN

@@ -27,7 +27,7 @@ from edgeloop_components.train.golden import golden_document, golden_rows, thres
 from edgeloop_components.train.graph import RawModel, finished, probabilities_of, thresholds
 from edgeloop_components.train.judged import reference_of
 from edgeloop_components.train.problem import TrainError
-from edgeloop_components.train.proof import Proof, check_sound, compare_with_estimator
+from edgeloop_components.train.proof import Proof, check_sound, compare_with_estimator, estimator_answers
 from edgeloop_components.train.ready import categories_in, read_ready
 from edgeloop_components.train.reference import shells
 from edgeloop_components.train.split import Split, split_rows
@@ -91,9 +91,10 @@ def train(loop: Loop, snapshot_dir: Path, out: Path) -> Trained:
         write_document(folder / "reference.json", reference)
         golden, probes = _probes(loop, model, data, reference)
         check_sound(probes, score(probes)[1], [feature.name for feature in data.features])
-        _write_json(folder / "golden.json", golden_document(golden, score))
+        own = estimator_answers(estimator, data.features, probes, temperature) if estimator else None
+        proof = compare_with_estimator(own, data.features, probes, score) if own else None
+        _write_json(folder / "golden.json", golden_document(golden, score, own))
         _write_json(folder / "split.json", {"seed": loop.train.seed, **data.split.to_json()})
-        proof = compare_with_estimator(estimator, data.features, probes, score, temperature) if estimator else None
         trained = Trained(
             folder=out,
             reference=reference,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Matrix = npt.NDArray[np.float32]
+    from edgeloop_components.train.proof import Answers
+
     Score = Callable[[Matrix], tuple[Any, Any]]
 
 __all__ = ["golden_document", "golden_rows", "infinite_rows", "said", "threshold_rows"]
@@ -114,17 +116,23 @@ def infinite_rows(base: Matrix, score: Score) -> Matrix:
     return kept
 
 
-def golden_document(rows: Matrix, score: Score) -> dict[str, Any]:
-    """The content of golden.json: rows (null: missing), infinite ones too, and the answers of `score`."""
+def golden_document(rows: Matrix, score: Score, own: Answers | None = None) -> dict[str, Any]:
+    """The content of golden.json: rows (null: missing), infinite ones too, and the answers of `score`.
+
+    `own` are the estimator's answers, `rows` first: with them every form of the model is compared with the estimator too.
+    """
     import numpy as np
 
     everything = np.vstack([rows, infinite_rows(rows[0], score)])
     labels, probabilities = score(everything)
-    return {
+    document: dict[str, Any] = {
         "rows": [[said(value) for value in row] for row in everything.tolist()],
         "probabilities": probabilities.tolist(),
         "labels": labels.tolist(),
     }
+    if own:
+        document["estimator"] = {"limit": own.limit, "probabilities": own.probabilities[: len(rows)].tolist()}
+    return document
 
 
 def said(value: float) -> float | str | None:

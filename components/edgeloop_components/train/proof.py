@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Probabilities = npt.NDArray[np.floating[Any]]
 
-__all__ = ["DEEP_LIMIT", "PARITY_LIMIT", "Proof", "check_sound", "compare_with_estimator", "parity_limits"]
+__all__ = [
+    "DEEP_LIMIT",
+    "PARITY_LIMIT",
+    "Answers",
+    "Proof",
+    "check_sound",
+    "compare_with_estimator",
+    "estimator_answers",
+    "parity_limits",
+]
 
 PARITY_LIMIT = 2e-6  # of a probability
 DEEP_LIMIT = 1e-5  # of a network with several hidden layers: float32 rounds in each, and the next multiplies it
@@ -37,6 +46,18 @@ class Proof:
     max_abs_difference: float
     label_differences: int
     limit: float  # the largest that was allowed for a row
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The estimator's own calibrated `probabilities` float64 [n, classes], and how far the graph may be from each row's.
+
+    `limit` is that of a row which calibration does not stretch.
+    """
+
+    probabilities: Floats
+    limits: Floats
+    limit: float
 
 
 def check_sound(rows: Matrix, probabilities: Probabilities, names: Sequence[str], *, exact: bool = True) -> None:
@@ -68,28 +89,38 @@ def parity_limits(estimator: Any, probabilities: Probabilities, temperature: Tem
     """
     import numpy as np
 
-    parts = [estimator, *(step for _, step in getattr(estimator, "steps", ()))]
-    deep = max(len(getattr(part, "coefs_", ())) for part in parts) > SHALLOW
     lowest = np.maximum(np.asarray(probabilities, dtype=np.float64), max(temperature.floor, TINY)).min(axis=1)
     steepest = np.maximum(1.0, temperature.power * lowest ** (temperature.power - 1.0))
     steepest = np.maximum(steepest, temperature.power)  # above 1 the slope is largest at 1
-    limits: Floats = np.minimum((DEEP_LIMIT if deep else PARITY_LIMIT) * steepest, DEEP_LIMIT)
+    limits: Floats = np.minimum(_limit_of(estimator) * steepest, DEEP_LIMIT)
     return limits
 
 
+def _limit_of(estimator: Any) -> float:
+    parts = [estimator, *(step for _, step in getattr(estimator, "steps", ()))]
+    deep = max(len(getattr(part, "coefs_", ())) for part in parts) > SHALLOW
+    return DEEP_LIMIT if deep else PARITY_LIMIT
+
+
+def estimator_answers(
+    estimator: Any, features: Sequence[FeatureReference], rows: Matrix, temperature: Temperature
+) -> Answers:
+    """What the estimator itself says to `rows`, with the graph's calibration. No infinite values: it refuses them."""
+    with one_thread():
+        raw = estimator.predict_proba(as_input(estimator, features, rows))
+    return Answers(tempered(raw, temperature), parity_limits(estimator, raw, temperature), _limit_of(estimator))
+
+
 def compare_with_estimator(
-    estimator: Any,
+    answers: Answers,
     features: Sequence[FeatureReference],
     rows: Matrix,
     score: Callable[[Matrix], tuple[Any, Any]],
-    temperature: Temperature,
 ) -> Proof:
-    """The finished graph against the estimator with the same calibration, on `rows`. TrainError shows the worst row."""
+    """The finished graph against the estimator's answers to `rows`. TrainError shows the worst row."""
     import numpy as np
 
-    with one_thread():
-        raw = estimator.predict_proba(as_input(estimator, features, rows))
-    expected, limits = tempered(raw, temperature), parity_limits(estimator, raw, temperature)
+    expected, limits = answers.probabilities, answers.limits
     labels, got = score(rows)
     difference = np.abs(expected - got).max(axis=1)
     worst = int(np.nan_to_num(difference / limits, nan=np.inf).argmax())

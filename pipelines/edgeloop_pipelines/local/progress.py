@@ -12,7 +12,9 @@ from rich.status import Status
 __all__ = ["Progress"]
 
 _MARKS = {"finished": "[green]done[/]  ", "failed": "[red]failed[/]"}
-_SHOWN = ("rows", "quarantined", "accepted", "version", "difference", "latency_p99_ms", "image", "told")
+_SHOWN = (
+    *("rows", "quarantined", "accepted", "version", "difference", "from_estimator", "latency_p99_ms", "image", "told"),
+)
 
 
 class Progress:
