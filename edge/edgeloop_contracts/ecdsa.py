@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["PublicKey", "SignatureError", "public_keys", "signed_by", "verify"]
+__all__ = ["PublicKey", "SignatureError", "is_pem", "public_keys", "signed_by", "verify"]
 
 MOST_KEY_BYTES = 64 << 10  # of a text of public keys
 
@@ -52,6 +52,18 @@ class PublicKey:
     def key_id(self) -> str:
         """`sha256:<hex>` of the DER form."""
         return f"sha256:{hashlib.sha256(self.der).hexdigest()}"
+
+    @property
+    def pem(self) -> str:
+        """The PEM text, as `openssl ec -pubout` and `cosign` write it."""
+        body = base64.b64encode(self.der).decode()
+        lines = [body[at : at + 64] for at in range(0, len(body), 64)]
+        return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
+
+
+def is_pem(text: str) -> bool:
+    """Whether a setting holds a key itself, and not where one lies."""
+    return text.lstrip().startswith("-----BEGIN ")
 
 
 def public_keys(text: str | bytes) -> tuple[PublicKey, ...]:

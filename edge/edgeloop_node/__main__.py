@@ -22,7 +22,7 @@ examples:
   edgeloop-node agent --run-dir /run/edgeloop --spool /var/lib/edgeloop/spool.db --mqtt 127.0.0.1:1883
   edgeloop-node agent --run-dir /run/edgeloop --spool /var/lib/edgeloop/spool.db --https https://fleet.example
   edgeloop-node score rows.csv > scores.csv
-  edgeloop-node verify --key keys/ --file server.new
+  edgeloop-node verify --key keys/ --file server.new --install /opt/edgeloop/server
 """
 SERVER = """\
 Serves one model version over HTTP: POST /score, Open Inference Protocol V2 (/v2/...), GET /metrics, GET /window.
@@ -41,8 +41,8 @@ Columns that are features are used; an empty cell is a missing value. Writes lab
 exit codes: 0 ok, 1 bad input, 2 usage, 3 no server or an unhealthy one, 4 wrong version, 5 some rows were refused
 """
 VERIFY = """\
-Verifies that a trusted key has signed a model folder (signature.json in it), or a file with a detached signature, such as a
-server's program before it takes over. Works offline.
+Verifies that a trusted key has signed a model folder (signature.json in it), what the server of an unpacked image runs, or a
+file with a detached signature, such as a server's program before it takes over (SIGHUP). Works offline.
 exit codes: 0 signed, 1 not signed by a trusted key, 2 usage
 """
 EXIT_INCOMPLETE = 1
@@ -100,7 +100,7 @@ def server_arguments(add: argparse.ArgumentParser) -> None:
     """What a server takes."""
     model_arguments(add)
     key = _env("EDGELOOP_PUBLIC_KEY", "")
-    text = "public key (PEM) that must have signed the model, or a folder of keys [EDGELOOP_PUBLIC_KEY; else not asked for]"
+    text = "public key that must have signed the model: a file, a folder or PEM text [EDGELOOP_PUBLIC_KEY; else not asked for]"
     add.add_argument("--key", default=key, metavar="FILE", help=text)
     add.add_argument("--host", default="127.0.0.1", help="address to listen on [127.0.0.1]")
     add.add_argument("--port", type=int, default=8080, help="0: any free one [8080]")
@@ -160,12 +160,15 @@ def _score(add: argparse.ArgumentParser) -> None:
 
 def _verify(add: argparse.ArgumentParser) -> None:
     add.add_argument(
-        "--key", required=True, metavar="FILE", help="public keys (PEM), or a folder of them (*.pem, *.pub)"
+        "--key", required=True, metavar="FILE", help="public keys: a file or text (PEM), or a folder (*.pem, *.pub)"
     )
     what = add.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", metavar="DIR", help="a model folder")
+    what.add_argument("--image", metavar="DIR", help="an unpacked image of a server, native or not")
     what.add_argument("--file", metavar="FILE", help="a file with a detached signature")
     add.add_argument("--signature", metavar="FILE", help="the file's signature [FILE.sig]")
+    text = "puts the verified bytes of --file there, atomically, as a program"
+    add.add_argument("--install", metavar="PATH", help=text)
 
 
 ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {

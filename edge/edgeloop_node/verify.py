@@ -1,7 +1,9 @@
-"""`edgeloop-node verify`: whether a trusted key has signed a model folder or a file, with nothing but the standard library.
+"""`edgeloop-node verify`: whether a trusted key has signed a model folder, an image or a file, with the standard library alone.
 
 A model folder has `signature.json`, which names every other file in it with its digest; a file has a detached signature in
-base64, as `cosign sign-blob` writes it. Keys are a file of public keys in PEM, or a folder of such files (`*.pem`, `*.pub`).
+base64, as `cosign sign-blob` writes it. An unpacked image has such a folder: a native server with its signature beside it in
+/edgeloop, or models below /models for a server that is a script. Keys are a file of public keys in PEM, a folder of such files
+(`*.pem`, `*.pub`), or the PEM text itself.
 
 Refuses links and special files in a model folder, and folders and signatures above a limit.
 """
@@ -13,35 +15,80 @@ import base64
 import binascii
 import hashlib
 import json
+import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from edgeloop_contracts.ecdsa import PublicKey, SignatureError, public_keys, signed_by
+from edgeloop_contracts.ecdsa import PublicKey, SignatureError, is_pem, public_keys, signed_by
 from edgeloop_contracts.signature import SIGNATURE_FILE, check_files
 
-__all__ = ["SignatureError", "command", "verify_file", "verify_folder"]
+__all__ = ["SignatureError", "command", "install", "verify_file", "verify_folder", "verify_image"]
 
-EXIT_NOT_SIGNED = 1
+EXIT_NOT_SIGNED, EXIT_USAGE = 1, 2
+Keys = str | Path
 MOST_FILES, MOST_SIGNATURE_BYTES, MOST_KEY_BYTES = 10_000, 8 << 20, 64 << 10
 
 
 def command(options: argparse.Namespace) -> int:
-    """0: signed by a trusted key, which is printed; 1: not."""
-    keys, file = Path(options.key), Path(options.file or "")
+    """0: signed by a trusted key, which is printed; 1: not; 2: usage."""
+    if options.install and not options.file:
+        print("edgeloop-node verify: --install needs --file", file=sys.stderr)
+        return EXIT_USAGE
+    what = options.model or options.image or options.file
     try:
-        if options.model:
-            found = verify_folder(Path(options.model), keys)
-        else:
-            found = verify_file(file, Path(options.signature or f"{options.file}.sig"), keys)
+        found = _verified(options, options.key)
     except (SignatureError, OSError) as error:
         print(f"not verified: {error}", file=sys.stderr)
         return EXIT_NOT_SIGNED
-    print(f"{options.model or options.file}: signed by {found.key_id}")
+    print(f"{what}: signed by {found.key_id}")
     return 0
 
 
-def verify_folder(folder: Path, keys: Path) -> PublicKey:
+def _verified(options: argparse.Namespace, keys: str) -> PublicKey:
+    if options.model:
+        return verify_folder(Path(options.model), keys)
+    if options.image:
+        return verify_image(Path(options.image), keys)
+    file, signature = Path(options.file), Path(options.signature or f"{options.file}.sig")
+    if options.install:
+        return install(file, Path(options.install), signature, keys)
+    return verify_file(file, signature, keys)
+
+
+def verify_image(root: Path, keys: Keys) -> PublicKey:
+    """The trusted key that signed what the server of an unpacked image runs: its program, or the models that it loads."""
+    server = root / "edgeloop" / "server"
+    if server.is_symlink() or not server.is_file():
+        raise SignatureError(f"{root}: expected an unpacked image of a server (/edgeloop/server), found none")
+    with server.open("rb") as stream:
+        script = stream.read(2) == b"#!"
+    folders = sorted(root.glob("models/*/*")) if script else [server.parent]
+    if not folders:
+        raise SignatureError(f"{root}: expected a model in /models/<loop>/<number>, found none")
+    return [verify_folder(folder, keys) for folder in folders][-1]
+
+
+def install(path: Path, target: Path, signature: Path, keys: Keys) -> PublicKey:
+    """Puts a file whose signature holds at `target`, atomically, and exactly the bytes that were verified."""
+    data = path.read_bytes()
+    found = _signer(path, data, signature, keys)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        Path(temporary).chmod(0o755)
+        Path(temporary).replace(target)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return found
+
+
+def verify_folder(folder: Path, keys: Keys) -> PublicKey:
     """The trusted key that signed the model folder. SignatureError names what is not as it was signed."""
     trusted = _keys(keys)
     path = folder / SIGNATURE_FILE
@@ -53,20 +100,27 @@ def verify_folder(folder: Path, keys: Path) -> PublicKey:
         raise SignatureError(f"{folder}: {error}") from error
 
 
-def verify_file(path: Path, signature: Path, keys: Path) -> PublicKey:
+def verify_file(path: Path, signature: Path, keys: Keys) -> PublicKey:
     """The trusted key that signed the bytes of a file. SignatureError when none did."""
+    return _signer(path, path.read_bytes(), signature, keys)
+
+
+def _signer(path: Path, data: bytes, signature: Path, keys: Keys) -> PublicKey:
     trusted, text = _keys(keys), _read(signature, MOST_KEY_BYTES)
     try:
         made = base64.b64decode(b"".join(text.split()), validate=True)
     except (ValueError, binascii.Error) as error:
         raise SignatureError(f"{signature}: expected a signature in base64, found something else") from error
     try:
-        return signed_by(trusted, path.read_bytes(), made)
+        return signed_by(trusted, data, made)
     except SignatureError as error:
         raise SignatureError(f"{path}: {error}") from error
 
 
-def _keys(path: Path) -> tuple[PublicKey, ...]:
+def _keys(keys: Keys) -> tuple[PublicKey, ...]:
+    if isinstance(keys, str) and is_pem(keys):
+        return public_keys(keys)
+    path = Path(keys)
     files = sorted([*path.glob("*.pem"), *path.glob("*.pub")]) if path.is_dir() else [path]
     try:
         found = tuple(key for file in files for key in public_keys(_read(file, MOST_KEY_BYTES)))

@@ -17,6 +17,8 @@ from edgeloop_components.package.layers import PackageError, host_platform
 from edgeloop_components.package.lone import package_lone
 from edgeloop_components.package.place import check_place
 from edgeloop_components.signing import new_key, read_signer, read_trusted, verify_layout
+from edgeloop_contracts.ecdsa import SignatureError
+from edgeloop_node.verify import verify_image
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +54,19 @@ def test_a_native_image_is_one_file_under_an_index(file: Path, tmp_path: Path) -
 
 
 def test_a_signer_signs_index_and_images(file: Path, tmp_path: Path) -> None:
-    """Both the index and the image below it verify with the public key."""
+    """Index and image verify with the public key, and the program in it does on the node, until a byte of it changes."""
     private, public = new_key(tmp_path / "k.key")
     made = packed(file, tmp_path / "images", signer=read_signer(private))
     assert made.signed
     for digest in (made.index, made.packages[0].digest):
         assert verify_layout(tmp_path / "images", digest, read_trusted(public))
+    oci.unpack(tmp_path / "images", made.packages[0].digest, tmp_path / "root")
+    assert verify_image(tmp_path / "root", public) == read_signer(private).public
+    server = tmp_path / "root" / "edgeloop" / "server"
+    server.chmod(0o755)
+    server.write_bytes(server.read_bytes()[:-1] + b"!")
+    with pytest.raises(SignatureError, match=r"server: expected sha256:.*, as it was signed, found sha256:"):
+        verify_image(tmp_path / "root", public)
 
 
 def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:

@@ -70,6 +70,9 @@ def test_a_native_image_holds_its_server_and_nothing_else(tmp_path: Path) -> Non
     (layer,) = RUNTIMES["native"].layers(tmp_path, Build("linux/riscv64", "models/pump/1"))
     assert [(file.path, file.mode) for file in layer.files] == [("edgeloop/server", 0o755)]
     assert (layer.compressed, layer.platform) == (False, "linux/riscv64")
+    (tmp_path / "signature.json").write_text("{}")
+    (signed,) = RUNTIMES["native"].layers(tmp_path, Build("linux/riscv64", "models/pump/1"))
+    assert [file.path for file in signed.files] == ["edgeloop/server", "edgeloop/signature.json"]
     assert not RUNTIMES["native"].python
     assert RUNTIMES["native"].environment == {}
 

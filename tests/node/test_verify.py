@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeloop_contracts.ecdsa import SignatureError
-from edgeloop_node.verify import verify_file, verify_folder
+from edgeloop_node.verify import verify_file, verify_folder, verify_image
 
 pytest.importorskip("cryptography", reason="signs with a new key: needs the extra `cloud`")
 
@@ -108,6 +108,93 @@ def test_command(signed: Path, keys: Path, tmp_path: Path) -> None:
     assert run("--key", keys / "one.pub")[0] == 2
 
 
+def image_of(root: Path, keys: Path, program: bytes, *models: str) -> Path:
+    """An unpacked image: a server, and a signed folder of it or of each model."""
+    from edgeloop_components.signing import read_signer, sign_folder
+
+    server = root / "edgeloop" / "server"
+    server.parent.mkdir(parents=True)
+    server.write_bytes(program)
+    for name in models:
+        (root / "models" / name).mkdir(parents=True)
+        (root / "models" / name / "model.onnx").write_text(name)
+    for folder in [root / "models" / name for name in models] or [server.parent]:
+        sign_folder(folder, read_signer(keys / "one.key"))
+    return root
+
+
+IMAGES: dict[str, tuple[tuple[Any, ...], Callable[[Path], Any], str]] = {
+    "a native server": ((b"\x7fELF",), lambda root: change(root / "edgeloop/server"), "server: expected sha256:"),
+    "a native server's neighbour": (
+        (b"\x7fELF",),
+        lambda root: (root / "edgeloop/more").write_text(""),
+        "more: expected no such file",
+    ),
+    "a native server that became a script": (
+        (b"\x7fELF",),
+        lambda root: (root / "edgeloop/server").write_bytes(b"#!/bin/sh"),
+        "expected a model in /models",
+    ),
+    "a script's model": (
+        (b"#!python", "a/1"),
+        lambda root: change(root / "models/a/1/model.onnx"),
+        "model.onnx: expected",
+    ),
+    "the second of two models": (
+        (b"#!python", "a/1", "b/1"),
+        lambda root: change(root / "models/a/1/model.onnx"),
+        "model.onnx: expected",
+    ),
+    "a script that became a program": (
+        (b"#!python", "a/1"),
+        lambda root: (root / "edgeloop/server").write_bytes(b"\x7fELF"),
+        "found no signature.json",
+    ),
+    "no server": ((b"\x7fELF",), lambda root: (root / "edgeloop/server").unlink(), "expected an unpacked image"),
+    "a link for a server": (
+        (b"\x7fELF",),
+        lambda root: ((root / "edgeloop/server").unlink(), (root / "edgeloop/server").symlink_to("/bin/true")),
+        "expected an unpacked image",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", IMAGES)
+def test_images_are_verified_before_their_server_starts(keys: Path, tmp_path: Path, what: str) -> None:
+    """A native program by the signature beside it, a script by its models'; whatever changes on the disk is refused by name."""
+    (program, *models), alter, why = IMAGES[what]
+    root = image_of(tmp_path / "root", keys, program, *models)
+    one = (keys / "one.pub").read_text()
+    assert verify_image(root, keys / "one.pub") == verify_image(root, one)
+    with pytest.raises(SignatureError, match="was not made over these bytes"):
+        verify_image(root, keys / "two.pub")
+    alter(root)
+    with pytest.raises(SignatureError, match=why):
+        verify_image(root, one)
+
+
+def test_a_program_is_installed_once_it_is_verified(
+    keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The verified bytes take the old program's place, executable; one that is not signed leaves it as it was."""
+    from edgeloop_components.signing import read_signer, sign_file
+    from edgeloop_node.__main__ import main
+
+    new, place = tmp_path / "server.new", tmp_path / "opt" / "server"
+    new.write_bytes(b"new")
+    sign_file(new, read_signer(keys / "one.key"))
+    place.parent.mkdir()
+    place.write_bytes(b"old")
+    words = ["verify", "--file", str(new), "--install", str(place), "--key"]
+    assert main([*words, str(keys / "two.pub")]) == 1
+    assert place.read_bytes() == b"old"
+    assert main([*words, (keys / "one.pub").read_text()]) == 0
+    assert (place.read_bytes(), place.stat().st_mode & 0o777) == (b"new", 0o755)
+    assert [path.name for path in place.parent.iterdir()] == ["server"]
+    assert main(["verify", "--image", str(tmp_path), "--install", str(place), "--key", str(keys)]) == 2
+    assert "--install needs --file" in capsys.readouterr().err
+
+
 def test_server_verifies_before_it_loads(node: Any, model: Path, keys: Path, tmp_path: Path) -> None:
     """With a key the server serves a signed model and no other; without one it asks for no signature."""
     from edgeloop_components.signing import read_signer, sign_folder
@@ -118,6 +205,7 @@ def test_server_verifies_before_it_loads(node: Any, model: Path, keys: Path, tmp
     server = node.serve(folder, "--key", str(keys / "one.pub"))
     assert server.said("signature verified")[0]["key"].startswith("sha256:")
     assert server.stop() == 0
+    assert node.serve(folder, "--key", (keys / "one.pub").read_text()).stop() == 0
     assert node.serve(folder).stop() == 0
     golden = json.loads((folder / "golden.json").read_bytes())
     (folder / "golden.json").write_text(json.dumps({**golden, "rows": golden["rows"][:1], "labels": golden["labels"][:1],
@@ -125,6 +213,8 @@ def test_server_verifies_before_it_loads(node: Any, model: Path, keys: Path, tmp
     for path in (folder, model):
         refused = node.start("server", "--model", path, "--port", "0", EDGELOOP_PUBLIC_KEY=str(keys / "one.pub"))
         assert refused.child.wait(30) == 3
+        text = (keys / "one.pub").read_text()  # as a manifest gives it
+        assert node.start("server", "--model", path, "--port", "0", EDGELOOP_PUBLIC_KEY=text).child.wait(30) == 3
         assert "not verified: " in refused.said("the model is not served")[0]["error"]
 
 

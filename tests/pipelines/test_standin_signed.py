@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgeloop_components.package import layout
 from edgeloop_components.package.blobs import blob_path
-from edgeloop_components.signing import Signer, new_key, read_signer, sign
+from edgeloop_components.package.layers import files_layer
+from edgeloop_components.signing import Signer, new_key, read_signer, sign, sign_folder
 from edgeloop_pipelines.local.standin.store import ImageStore, outcome
 
 
@@ -68,6 +71,36 @@ def test_signature_of_another_image(tmp_path: Path, tiny_image: Callable[..., st
         assert pulled(store, two)[1] == ""
     finally:
         store.close()
+
+
+def test_what_changed_on_the_disk_is_not_started(
+    cluster: Any, start_standin: Callable[..., Any], tiny_image: Callable[..., str], tmp_path: Path, signer: Signer
+) -> None:
+    """A signed image runs; once a byte of its unpacked model has changed, the node refuses to start it and says which file."""
+    site, model = tmp_path / "images", tmp_path / "signed"
+    model.mkdir()
+    (model / "model.onnx").write_bytes(b"weights")
+    sign_folder(model, signer)
+    plain = tiny_image("v1")
+    document, config = layout.manifest(site, plain), layout.image_config(site, plain)
+    under = layout.Under(tuple(document["layers"]), tuple(config["rootfs"]["diff_ids"]))
+    layers = [files_layer(model, "models/power/1")]
+    digest = layout.write_image(site, layers, platform="linux/amd64", config=config["config"], under=under)
+    sign(site, digest, "edge/tiny", signer)
+    standin = start_standin()
+    cluster.apply(digest)
+    standin.until(lambda: cluster.settled(digest))
+    standin.stop()
+    (weights,) = (cluster.folder / "rootfs").glob("*/models/power/1/model.onnx")
+    weights.chmod(0o644)
+    weights.write_bytes(b"weightz")
+    log = cluster.folder / "standin.log"
+    again = start_standin()
+    again.until(lambda: "cannot start: " in log.read_text())
+    assert re.search(
+        r"cannot start: .*model\.onnx: expected sha256:\w+, as it was signed, found sha256:", log.read_text()
+    )
+    assert cluster.state().available == 0
 
 
 def test_damaged_signature_documents(tmp_path: Path, tiny_image: Callable[..., str], signer: Signer) -> None:

@@ -78,17 +78,19 @@ def package(
 
     `compiled_dir` holds what the compile step left (model, reference.json, golden.json); version.json is written beside
     them here. `repository` is the image's name without tag, default `edgeloop/<loop>/<target>`. `base` is what a Python
-    image stands on (package/base.py); None: what the target or EDGELOOP_BASE says. `sign` may add files to the model's
-    folder before it is packed. The model, of `compiled_dir` where that holds model.onnx, else of `model_dir`, is written as
-    an artifact and as a modelcar, too. PackageError when a layer does not fit the target's platform or the image does not fit its
-    budget; the layout then lists no such image.
+    image stands on (package/base.py); None: what the target or EDGELOOP_BASE says. `sign` may add files to the folder
+    of what goes into the image (the model, or a native server) before it is packed. The model, of `compiled_dir` where that
+    holds model.onnx, else of `model_dir`, is written as an artifact and as a modelcar, too. PackageError when a layer does not
+    fit the target's platform or the image does not fit its budget; the layout then lists no such image.
     """
     name = repository or f"edgeloop/{loop.name}/{target.name}"
     runtime = runtime_for(target)
     under = base_for(setting(target) if base is None else base, target.platform, layout) if runtime.python else None
     created = _time(version.created_s)
     labels = {**_labels(version, target, created), **_base_labels(runtime, under)}
+    source = compiled_dir if (compiled_dir / "model.onnx").is_file() else model_dir
     with model_folder(version, compiled_dir) as folder:
+        _keep_only(folder, runtime.held)
         if sign:
             sign(folder)
         build = Build(
@@ -96,7 +98,6 @@ def package(
         )
         layers = runtime.layers(folder, build)
         _check_platform(layers, target)
-        source = folder if _has_onnx(folder) else model_dir  # the image's own last layer, where that is the model
         model = _model(layout, version, source, sign, created) if source else None
         digest = oci.write_image(
             layout,
@@ -191,8 +192,11 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _has_onnx(folder: Path) -> bool:
-    return (folder / "model.onnx").is_file()
+def _keep_only(folder: Path, names: Sequence[str]) -> None:
+    """Removes what does not go into the image, where the runtime says what does."""
+    for path in folder.iterdir() if names else ():
+        if path.name not in names:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _model(

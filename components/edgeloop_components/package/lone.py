@@ -67,7 +67,7 @@ def package_lone(
         raise PackageError(f"{lone.path}: only classifiers have a server to pack; this one gives no probabilities")
     proofs = _proofs(lone, platforms, runtime, seed, say)
     name = repository or f"edgeloop/{lone.name}"
-    loop = _loop_of(lone, platforms, runtime)
+    loop, sign = _loop_of(lone, platforms, runtime), _file_signer(lone, signer)
     with tempfile.TemporaryDirectory(prefix="edgeloop-package-") as temporary:
         compiled = Path(temporary, "compiled")
         build_lone(lone, compiled, platforms=platforms, runtime=runtime, seed=seed, say=say)
@@ -77,12 +77,27 @@ def package_lone(
         for target in loop.targets:
             folder = _one_platform(compiled, Path(temporary, target.name), target.platform)
             proof = proofs[target.platform]
-            given: dict[str, Any] = {"parity": proof, "repository": name, "base": base, "model_dir": model}
+            given: dict[str, Any] = {
+                "parity": proof,
+                "repository": name,
+                "base": base,
+                "model_dir": model,
+                "sign": sign,
+            }
             made.append(package(loop, version, target, folder, layout, **given))
             say(f"{target.platform}: image {made[-1].digest}, {made[-1].size_bytes} bytes")
     packages = index_packages(layout, made, name)
     signed = _signed(layout, packages[0].index, name, signer)
     return LonePackage(f"{name}:{version.number}", packages[0].index, tuple(packages), signed)
+
+
+def _file_signer(lone: Lone, signer: Signer | None) -> Callable[[Path], object] | None:
+    """What signs the files in an image, for the node."""
+    if signer is None:
+        return None
+    from edgeloop_components.signing.files import sign_folder
+
+    return lambda folder: sign_folder(folder, signer, predicate={"loop": lone.name, "version": lone.version})
 
 
 def _signed(layout: Path, index: str, repository: str, signer: Signer | None) -> bool:

@@ -54,6 +54,7 @@ class Runtime:
     ]  # folder with the model's files -> the image's layers, the model's own last
     remark: Callable[[Any], str]  # onnx.ModelProto -> what this runtime makes of it, in a sentence
     python: bool = False  # whether the image must hold Python
+    held: tuple[str, ...] = ()  # of the compiled folder, what goes into the image and is signed there; empty: all of it
     environment: Mapping[str, str] = field(default_factory=dict)  # the image's own variables
     instruction_set: Callable[[Target], str] = lambda _: (
         ""
@@ -92,6 +93,7 @@ def _native() -> Runtime:
         layers=module.layers,
         remark=module.remark,
         instruction_set=module.instruction_set_of,
+        held=(module.SERVER,),
     )
 
 

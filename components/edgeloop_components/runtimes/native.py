@@ -1,8 +1,8 @@
 """The runtime `native`: the graph as C code, built into one static server for the target's platform.
 
-The compiled folder holds the server, which is all that goes into the image, the C sources for people, and a shared library
-of this machine, which the model is scored through here. The outputs are the same bits on every platform, and this is proven
-by running the very server that is packaged, under emulation where the platform is a foreign one.
+The compiled folder holds the server, which with its signature is all that goes into the image, the C sources for people, and a
+shared library of this machine, which the model is scored through here. The outputs are the same bits on every platform, and
+this is proven by running the very server that is packaged, under emulation where the platform is a foreign one.
 
 Refuses operators that there is no code for, by name; graphs with other inputs and outputs than the convention's; and to
 pass a server that could not be run.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.runtimes import ModelError, Score
 from edgeloop_contracts import Target
+from edgeloop_contracts.signature import SIGNATURE_FILE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,12 +102,13 @@ def _sha256(content: bytes) -> str:
 
 
 def layers(compiled: Path, build: Build) -> list[Layer]:
-    """One plain layer that holds the server and nothing else."""
+    """One plain layer that holds the server and, where it was signed, its signature beside it for whoever starts it."""
     from edgeloop_components.native.toolchain import musl_version, version
     from edgeloop_components.package.layers import Part, file_layer
 
     parts = (Part("zig", version(), "generic"), Part("musl", musl_version(), "generic"))
-    files = {"edgeloop/server": compiled / SERVER}
+    named = [name for name in (SERVER, SIGNATURE_FILE) if name == SERVER or (compiled / name).is_file()]
+    files = {f"edgeloop/{name}": compiled / name for name in named}
     return [file_layer(files, comment="server", platform=build.platform, parts=parts)]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeloop_contracts.ecdsa import PublicKey, SignatureError, public_keys
+from edgeloop_contracts.ecdsa import PublicKey, SignatureError, is_pem, public_keys
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -121,7 +121,7 @@ def configured_signer(environment: Mapping[str, str] | None = None) -> Signer | 
     value, password = known.get(SIGNING_KEY), known.get(PASSWORD, "")
     if not value:
         return None
-    return _signer(SIGNING_KEY, value.encode(), password) if _is_pem(value) else read_signer(Path(value), password)
+    return _signer(SIGNING_KEY, value.encode(), password) if is_pem(value) else read_signer(Path(value), password)
 
 
 def configured_trust(environment: Mapping[str, str] | None = None) -> tuple[PublicKey, ...]:
@@ -130,13 +130,9 @@ def configured_trust(environment: Mapping[str, str] | None = None) -> tuple[Publ
     if not value:
         return ()
     try:
-        return public_keys(value) if _is_pem(value) else read_trusted(Path(value))
+        return public_keys(value) if is_pem(value) else read_trusted(Path(value))
     except SignatureError as error:
         raise SigningError(f"{PUBLIC_KEY}: {error}") from error
-
-
-def _is_pem(value: str) -> bool:
-    return value.lstrip().startswith("-----BEGIN ")
 
 
 def _read(path: Path) -> bytes:

@@ -29,7 +29,7 @@ def _signed(folder: Path, keys: str) -> None:
     from edgeloop_node.verify import SignatureError, verify_folder
 
     try:
-        found = verify_folder(folder, Path(keys))
+        found = verify_folder(folder, keys)
     except (SignatureError, OSError) as error:
         raise ModelError(f"not verified: {error}") from error
     log("info", "signature verified", key=found.key_id)

@@ -31,7 +31,8 @@ from edgeloop_components.signing.bundle import open_bundle
 from edgeloop_contracts import Loop, ModelVersion, Package, digest_of, from_json, loads
 from edgeloop_contracts.codec import dumps
 from edgeloop_contracts.ecdsa import SignatureError, verify
-from edgeloop_contracts.signature import check_image
+from edgeloop_contracts.signature import check_image, open_statement, subjects
+from edgeloop_node.verify import verify_image
 
 Made = tuple[Path, str]
 
@@ -302,9 +303,16 @@ def test_package_step(
     package = wrapping.pack(step, str(compiled), str(compiled), str(compiled), str(tmp_path / "out"))
     assert kept == [package]
     assert loads(Package, (tmp_path / "out" / "package.json").read_bytes()) == package
+    oci.unpack(tmp_path / "images", package.digest, tmp_path / "root")
+    files = {path.name for path in (tmp_path / "root" / "edgeloop").iterdir()}
     if not signing:
-        assert package.signatures == ()
+        assert (package.signatures, files) == ((), {"server"})
         return
+    assert files == {"server", "signature.json"}
+    assert verify_image(tmp_path / "root", tmp_path / "k.pub") == signer.public
+    envelope = json.loads((tmp_path / "root" / "edgeloop" / "signature.json").read_bytes())
+    statement, _ = open_statement(envelope, [signer.public])
+    assert (list(subjects(statement)), statement["predicate"]) == (["server"], {"loop": "pump", "version": 3})
     assert check_image(package.digest, package.signatures, [signer.public]) == signer.public
     assert verify_layout(tmp_path / "images", package.digest, [signer.public])
     kinds = {one.predicate_type for one in attestations(tmp_path / "images", package.digest, [signer.public])}

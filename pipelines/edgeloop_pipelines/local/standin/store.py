@@ -3,7 +3,8 @@
 A pull copies from the site's OCI image layout what the node has not; the bytes that it copied are what the node had to
 download. All nodes of the machine share one unpacked, read-only copy of an image (and of each layer) by digest, as pods on one
 node do. Where the cluster folder has a folder `keys` of public keys, an image must be signed with one of them; its signatures are
-pulled along, and looked at before anything of it is unpacked or started.
+pulled along, and looked at before anything of it is unpacked. What a server's image runs, its program or its models, is verified
+once more each time it is started: by then it lies unpacked on a disk.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from edgeloop_components.package import layout
 from edgeloop_components.registry import RegistryError
 from edgeloop_components.signing import SigningError, copy_signatures, read_trusted, verify_layout
 from edgeloop_contracts.ecdsa import SignatureError
+from edgeloop_node.verify import verify_image
 from edgeloop_pipelines.local.standin import images
 from edgeloop_pipelines.local.standin.containers import ImageConfig
 
@@ -61,6 +63,16 @@ class ImageStore:
         return ImageConfig(
             tuple(config.get("Entrypoint") or ()), tuple(config.get("Cmd") or ()), tuple(config.get("Env") or ())
         )
+
+    def check(self, image: str) -> None:
+        """PullError when keys are trusted and what an unpacked server's image runs is not as one of them signed it."""
+        keys, root = self._folder / "keys", self.rootfs(image)
+        if not keys.is_dir() or not (root / "edgeloop" / "server").exists():
+            return
+        try:
+            verify_image(root, keys)
+        except (SignatureError, OSError) as error:
+            raise PullError(f"{image}: {error}") from error
 
     def close(self) -> None:
         """Ends the threads; a pull that has begun is finished first."""
