@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +15,11 @@ import pytest
 import typer
 
 from edgeloop_components.package.layers import host_platform
-from edgeloop_components.profile.candidates import measure_all, quantised, ways
+from edgeloop_components.profile.candidates import _pointless, light_latency_ms, measure_all, quantised, ways
+from edgeloop_components.profile.pareto import Candidate
 from edgeloop_components.profile.plan import QUICK
 from edgeloop_contracts import ProfilePoint, ResourceProfile, Target, dumps
-from edgeloop_contracts.loop import Capabilities, NodeSelector
+from edgeloop_contracts.loop import Budget, Capabilities, NodeSelector
 from edgeloop_pipelines.cli import profile as cli
 from edgeloop_pipelines.cli.console import UserError
 
@@ -76,6 +79,20 @@ def test_the_ways_follow_the_platform() -> None:
     assert [way.name for way in ways(wide)] == [*names, "native x86-64-v3"]
 
 
+def test_the_ways_include_threads() -> None:
+    """Of onnxruntime, with 8 bits or without; a native server has one. Not more than cores, nor than the budget pays."""
+    target = replace(TARGET, platform="linux/amd64")
+    both = ["onnxruntime", "onnxruntime int8"]
+    two, four = ([f"{name}, {n} threads" for name in both] for n in (2, 4))
+    assert [way.name for way in ways(target, 2)] == [*both, *two, "native"]
+    assert [(way.name, way.threads) for way in ways(target, 4) if way.threads == 4] == [(name, 4) for name in four]
+    poor = replace(target, budget=Budget(cpu_m=1000, requests_per_s=7))
+    assert {way.threads for way in ways(poor, 8)} == {1}
+    assert all(way.target.budget == Budget(requests_per_s=7) for way in ways(poor, 8)), (
+        "limits are weighed, not applied"
+    )
+
+
 def test_eight_bits_apply_to_large_products_only(tmp_path: Path, network: Path) -> None:
     """The quantised file is smaller; a small network is left as it is, with the reason."""
     assert quantised(network, tmp_path / "q.onnx") == ""
@@ -93,6 +110,10 @@ def test_every_candidate_is_measured(tmp_path: Path, network: Path) -> None:
     found = measure_all(loop, loop.targets[0], folder, plan=SHORT)
     by_name = {candidate.name: candidate for candidate, _ in found}
     assert set(by_name) >= {"onnxruntime", "onnxruntime int8", "native"}
+    if len(os.sched_getaffinity(0)) > 1:
+        assert by_name["onnxruntime, 2 threads"].threads == 2
+        assert by_name["onnxruntime, 2 threads"].accuracy == 1.0
+    assert {one.threads for one in by_name.values() if one.runtime == "native"} == {1}
     assert by_name["onnxruntime"].accuracy == 1.0
     assert by_name["native"].accuracy == 1.0
     assert 0.8 < by_name["onnxruntime int8"].accuracy <= 1.0
@@ -179,3 +200,100 @@ def test_a_wrong_plan_is_refused() -> None:
     """With the names that there are."""
     with pytest.raises(UserError, match="--plan: expected quick or full, got slow"):
         cli._plan("slow")
+
+
+def test_more_threads_are_left_out_once_they_do_not_pay() -> None:
+    """Four only where two were faster than one."""
+    one = Candidate("onnxruntime", "onnxruntime", 1, "", False, 1.0, 80.0, 40.0, 1.0)
+    two = replace(one, name="onnxruntime, 2 threads", threads=2)
+    four = next(way for way in ways(replace(TARGET, platform="linux/amd64"), 4) if way.threads == 4)
+    assert _pointless(four, [one, two]) == "2 threads were no faster than 1"
+    assert _pointless(four, [one, replace(two, latency_ms=0.6)]) == ""
+    assert _pointless(replace(four, threads=2), [one]) == ""
+    assert _pointless(four, [replace(one, quantised=True), two]) == "", "another way's figures do not count"
+
+
+def test_candidates_are_compared_at_a_like_load() -> None:
+    """The lightest load under the largest quota, and not the highest rate that a way keeps."""
+    points = (
+        ProfilePoint(quota_m=100, rate_per_s=10, latency_p99_ms=60.0, ok=True),
+        ProfilePoint(quota_m=1000, rate_per_s=900, latency_p99_ms=90.0, ok=True),
+        ProfilePoint(quota_m=1000, rate_per_s=300, latency_p99_ms=3.0, ok=True),
+        ProfilePoint(quota_m=1000, memory_mib=4.0, ok=True),
+    )
+    assert light_latency_ms(replace(PROFILE, points=points, latency_p99_ms=90.0)) == 3.0
+    assert light_latency_ms(replace(PROFILE, points=points[3:], latency_p99_ms=90.0)) == 90.0
+
+
+def test_a_loops_candidates_are_weighed_by_its_budget(
+    objects: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], network: Path, tmp_path: Path
+) -> None:
+    """`edgeloop profile LOOP --candidates`: the newest accepted version, the target's limits of loop.yaml, table and JSON."""
+    import contextlib
+
+    from edgeloop_components.catalog import catalog
+    from edgeloop_components.profile import candidates
+    from edgeloop_contracts import ModelVersion, loads
+    from edgeloop_pipelines.cli import profile_candidates
+
+    loop = cli._lone_loop(network, "native", (None, 0.5, None))
+    folder = cli._lone_folder(network, tmp_path, loop, 0)
+    files = {name: folder / name for name in ("model.onnx", "reference.json", "golden.json")}
+    lone = loads(ModelVersion, (folder / "version.json").read_bytes())
+
+    def made(number: int) -> ModelVersion:
+        digests = {name.partition(".")[0]: _digest(path) for name, path in files.items()}
+        return replace(lone, number=number, run_key="k", onnx=digests["model"], reference=digests["reference"],
+                       golden=digests["golden"])  # fmt: skip
+
+    catalog.put_loop(objects, loop)
+    catalog.register(objects, loop.name, made, "k", files)
+    monkeypatch.setattr(profile_candidates, "open_objects", lambda home: contextlib.nullcontext(objects))
+    seen: list[Path] = []
+
+    def measured(_loop: Any, target: Target, model: Path, **more: Any) -> list[tuple[Candidate, ResourceProfile]]:
+        seen.append(model)
+        assert {path.name for path in model.iterdir()} == {*files, "version.json"}
+        small = Candidate("native", "native", 1, "", False, 0.3, 0.4, 0.1, 1.0)
+        return [(replace(small, name="onnxruntime", memory_mib=80.0, latency_ms=0.1), PROFILE), (small, PROFILE)]
+
+    monkeypatch.setattr(candidates, "measure_all", measured)
+    run(cli.command, loop.name, "--candidates", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["choice"]["chosen"]["name"] == "native"
+    assert found["choice"]["limits"]["memory_mib"] == 0.5
+    assert "memory_mib: at most 0.5, has 80" in found["choice"]["verdicts"][0]["why"]
+    run(cli.command, loop.name, "--candidates", "--plot", str(tmp_path / "front.svg"))
+    assert "the least is chosen" in capsys.readouterr().out
+    assert (tmp_path / "front.svg").is_file()
+    assert len(seen) == 2
+    with pytest.raises(UserError, match="--target: expected one of here, got there"):
+        run(cli.command, loop.name, "--candidates", "--target", "there")
+    with pytest.raises(UserError, match="pump: expected a loop, one of wide"):
+        run(cli.command, "pump", "--candidates")
+
+
+def _digest(path: Path) -> str:
+    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_measured(network: Path) -> None:
+    """With what its name must end in, and the folder that is not there."""
+    with pytest.raises(UserError, match=r"--plot a.txt: expected a name that ends in \.svg, \.png, \.pdf"):
+        run(cli.model_command, str(network), "--plot", "a.txt")
+    with pytest.raises(UserError, match="expected an existing folder, found none at /nonexistent"):
+        run(cli.command, "wide", "--plot", "/nonexistent/a.svg")
+
+
+def test_a_model_is_not_taken_for_a_profile(network: Path) -> None:
+    """`edgeloop profile m.onnx` names the command that measures it."""
+    with pytest.raises(UserError, match=r"expected a profile\.json, got a model"):
+        run(cli.command, str(network))
+
+
+def test_what_was_not_limited_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the table too, not in the method alone; a limited one has no such line."""
+    for limited in (False, True):
+        (tmp_path / "profile.json").write_text(dumps(replace(PROFILE, limited=limited)))
+        run(cli.command, str(tmp_path / "profile.json"))
+        assert ("NOT under limits" in capsys.readouterr().out) is not limited

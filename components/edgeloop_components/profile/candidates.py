@@ -1,8 +1,9 @@
 """Measures every way to serve a model on a target, so that one can be chosen (`pareto`).
 
-The ways: each runtime that runs on the platform; the native one also for the instruction set of the target's nodes; and
+The ways: each runtime that runs on the platform; the native one also for the instruction set of the target's nodes;
 onnxruntime with 8-bit weights where the graph has large matrix products with constant weights (trees and scalers gain
-nothing). All servers answer on one thread, so threads do not differ. Accuracy is the share of sample rows that get the label
+nothing); and both of onnxruntime's with 2, 4, ... threads, as far as there are cores and the budget pays for them. A native
+server has one thread. Accuracy is the share of sample rows that get the label
 of the reference, times what the reference itself scores.
 
 A quantised model answers otherwise than the reference, so its golden rows are its own, and the parity of a pipeline refuses it:
@@ -12,9 +13,11 @@ it is measured to show what it would bring. A way that cannot be compiled or mea
 from __future__ import annotations
 
 import json
+import logging
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,17 +25,19 @@ from typing import Any
 from edgeloop_components.profile.cgroups import Groups
 from edgeloop_components.profile.core import QUICK, Plan, profile
 from edgeloop_components.profile.pareto import Candidate
+from edgeloop_components.profile.plan import Rung, further_rungs
 from edgeloop_components.profile.rows import sample_rows
 from edgeloop_components.runtimes import RUNTIMES, ModelError, RuntimeRefused
 from edgeloop_contracts import Loop, Reference, ResourceProfile, Target, loads
 from edgeloop_contracts.loop import Budget
 
-__all__ = ["Way", "measure_all", "quantised", "ways"]
+__all__ = ["Way", "light_latency_ms", "measure_all", "quantised", "ways"]
 
 DOCUMENTS = ("reference.json", "golden.json", "version.json")
 LEAST_WEIGHTS = 4096  # of one matrix, below which 8 bits save nothing worth an error
 PRODUCTS = frozenset(("MatMul", "Gemm", "Conv"))
 ROWS = 1000
+THREADED = ("onnxruntime",)
 
 
 @dataclass(frozen=True)
@@ -42,22 +47,32 @@ class Way:
     name: str
     target: Target
     quantised: bool = False
+    threads: int = 1
 
 
-def ways(target: Target) -> list[Way]:
-    """The ways that a target's platform allows."""
-    found = []
+def ways(target: Target, cores: int = 1) -> list[Way]:
+    """The ways that a target's platform allows on a machine of so many cores."""
+    found: list[Way] = []
+    more = [rung.threads for rung in further_rungs(Rung(1000), cores, target.budget.cpu_m)]
     for name, runtime in RUNTIMES.items():
         if target.platform not in runtime.platforms:
             continue
-        plain = replace(target, runtime=name, has=replace(target.has, instruction_set=""), budget=Budget())  # type: ignore[arg-type]
-        found.append(Way(name, plain))
+        plain = replace(target, runtime=name, has=replace(target.has, instruction_set=""), budget=_demand(target))  # type: ignore[arg-type]
+        own = [Way(name, plain)]
         wide = replace(plain, has=target.has)
         if runtime.instruction_set(wide):
-            found.append(Way(f"{name} {target.has.instruction_set}", wide))
+            own.append(Way(f"{name} {target.has.instruction_set}", wide))
         if name == "onnxruntime":
-            found.append(Way("onnxruntime int8", plain, quantised=True))
+            own.append(Way("onnxruntime int8", plain, quantised=True))
+        if name in THREADED:
+            own += [replace(way, name=f"{way.name}, {n} threads", threads=n) for n in more for way in tuple(own)]
+        found += own
     return found
+
+
+def _demand(target: Target) -> Budget:
+    """The budget without its limits, which `pareto` weighs; what the server must bear stays."""
+    return Budget(requests_per_s=target.budget.requests_per_s)
 
 
 def quantised(model: Path, out: Path) -> str:
@@ -77,7 +92,11 @@ def quantised(model: Path, out: Path) -> str:
         return f"no matrix product or convolution with {LEAST_WEIGHTS} constant weights or more"
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(str(model), str(out), weight_type=QuantType.QInt8)
+    logging.disable(logging.WARNING)  # it advises a step of its own that changes nothing here
+    try:
+        quantize_dynamic(str(model), str(out), weight_type=QuantType.QInt8)
+    finally:
+        logging.disable(logging.NOTSET)
     return ""
 
 
@@ -92,8 +111,11 @@ def measure_all(
     say: Callable[[str], None] = lambda _: None,
 ) -> list[tuple[Candidate, ResourceProfile]]:
     """Compiles and measures every way of a model folder (model.onnx and its documents). Its own budget is not applied."""
-    found = []
-    for way in ways(target):
+    found: list[tuple[Candidate, ResourceProfile]] = []
+    for way in ways(target, len(os.sched_getaffinity(0))):
+        if why := _pointless(way, [candidate for candidate, _ in found]):
+            say(f"{way.name}: left out: {why}")
+            continue
         with tempfile.TemporaryDirectory(prefix="edgeloop-candidate-") as made:
             try:
                 compiled = _compiled(way, model_dir, Path(made))
@@ -101,9 +123,18 @@ def measure_all(
                 say(f"{way.name}: left out: {error}")
                 continue
             say(f"{way.name}: measuring")
-            measured = profile(loop, way.target, compiled, plan=plan, groups=groups, say=say)
+            measured = profile(loop, way.target, compiled, plan=plan, groups=groups, say=say, threads=way.threads)
             found.append((_candidate(way, compiled, model_dir, measured, accuracy), measured))
     return found
+
+
+def _pointless(way: Way, before: Sequence[Candidate]) -> str:
+    """Why twice the threads are not measured: the last doubling did not make it faster. Empty: they are."""
+    same = [c for c in before if (c.runtime, c.quantised) == (way.target.runtime, way.quantised)]
+    half, quarter = ([c for c in same if c.threads * n == way.threads] for n in (2, 4))
+    if half and quarter and half[0].latency_ms >= quarter[0].latency_ms:
+        return f"{half[0].threads} threads were no faster than {quarter[0].threads}"
+    return ""
 
 
 def _compiled(way: Way, model_dir: Path, folder: Path) -> Path:
@@ -145,11 +176,22 @@ def _candidate(way: Way, compiled: Path, model_dir: Path, measured: ResourceProf
         threads=measured.threads,
         instruction_set=RUNTIMES[way.target.runtime].instruction_set(way.target),
         quantised=way.quantised,
-        latency_ms=measured.latency_p99_ms,
+        latency_ms=light_latency_ms(measured),
         memory_mib=memory,
         size_mib=sum(_sizes(way, compiled)) / (1 << 20),
         accuracy=accuracy * _agreement(way, compiled, model_dir),
     )
+
+
+def light_latency_ms(measured: ResourceProfile) -> float:
+    """The 99th percentile of the lightest load under the largest quota: all ways then use a like share of what they can do.
+
+    That of the profile itself will not do: a full plan confirms each way at its own highest rate, near the latency limit.
+    """
+    most_m = max(point.quota_m for point in measured.points)
+    light = [p for p in measured.points if p.rate_per_s and p.quota_m == most_m and p.latency_p99_ms is not None]
+    first = min(light, key=lambda point: point.rate_per_s, default=None)
+    return measured.latency_p99_ms if first is None or first.latency_p99_ms is None else first.latency_p99_ms
 
 
 def _sizes(way: Way, compiled: Path) -> Iterator[int]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeloop_pipelines.cli.console import JsonOption, UserError, emit, say, table
+from edgeloop_pipelines.cli.console import JsonOption, Unavailable, UserError, emit, say
 from edgeloop_pipelines.cli.models import FileArgument, RuntimeOption, SeedOption, progress, runtime_of
+from edgeloop_pipelines.cli.profile_show import check_plot, document, documents, draw_all, show_all
 from edgeloop_pipelines.cli.stores import HomeOption, open_objects
 
 if TYPE_CHECKING:
-    from edgeloop_components.profile.pareto import Choice
     from edgeloop_components.profile.plan import Plan
     from edgeloop_contracts import Loop, ResourceProfile
 
@@ -25,7 +25,9 @@ PlanOption = Annotated[str, typer.Option("--plan", help="quick (seconds) or full
 PlotOption = Annotated[
     Path | None, typer.Option("--plot", metavar="FILE", help="draw it: .svg, .png or .pdf", show_default=False)
 ]
-CandidatesOption = Annotated[bool, typer.Option("--candidates", help="compare every runtime, and 8-bit weights")]
+CandidatesOption = Annotated[
+    bool, typer.Option("--candidates", help="compare every runtime, 8-bit weights, and numbers of threads")
+]
 Limit = Annotated[float | None, typer.Option(show_default=False, min=0)]
 
 
@@ -36,6 +38,7 @@ def command(
     *,
     target: Annotated[str, typer.Option("--target", help="one target of the loop", show_default=False)] = "",
     plan: PlanOption = "quick",
+    candidates: CandidatesOption = False,
     plot: PlotOption = None,
     job: Annotated[
         Path | None,
@@ -59,7 +62,9 @@ def command(
 ) -> None:
     """Show what the last version of a loop costs on each target, or measure a compiled folder on this machine.
 
-    A loop's profiles are read from the catalog, as its packages hold them; nothing is measured then. With --job the same
+    A loop's profiles are read from the catalog, as its packages hold them; nothing is measured then. With --candidates the last
+    version is compiled and measured here in every way that the target allows, and the one that keeps furthest from the limits
+    of the target's budget (loop.yaml) is named. With --job the same
     profile is made on a node of the target's group: apply the objects, keep the log of the container `load`, and give it
     with --job-log. A pod writes no control groups, so the Job varies the load alone, under the pod's own limits.
 
@@ -67,19 +72,30 @@ def command(
 
       edgeloop profile turbine-power
       edgeloop profile turbine-power --target cabinet --plot cabinet.svg
+      edgeloop profile turbine-power --target cabinet --candidates --plot front.svg
       edgeloop profile turbine-power --target cabinet --job job/ --registry registry.example
       edgeloop profile turbine-power --target cabinet --job-log load.log
       edgeloop profile out/compiled --plan full --plot full.svg
     """
+    check_plot(plot)
+    chosen_plan = _plan(plan)
     if job:
         from edgeloop_pipelines.cli.profile_job import write_job
 
         made = write_job(what, target, job, registry=registry, load_image=load_image, home=home)
         emit({"files": [str(path) for path in made]}, lambda: say("\n".join(map(str, made))), as_json)
         return
+    if candidates:
+        from edgeloop_pipelines.cli.profile_candidates import compared_of_loop
+
+        profiles, choice = compared_of_loop(what, target, chosen_plan, home)
+        if plot:
+            draw_all(profiles, plot, choice)
+        emit(documents(profiles, choice), lambda: show_all(profiles, plot, choice), as_json)
+        return
     path = Path(what)
     if path.is_dir():
-        found = [_measured_folder(path, _plan(plan))]
+        found = [_measured_folder(path, chosen_plan)]
     elif path.is_file():
         found = [_read(path)]
     else:
@@ -91,8 +107,8 @@ def command(
             raise UserError(f"--job-log: expected one target, found {len(found)}", "name it with --target")
         found = [read_log(found[0], job_log, node="")]
     if plot:
-        _draw(found, plot)
-    emit([_document(profile) for profile in found], lambda: _show_all(found, plot), as_json)
+        draw_all(found, plot)
+    emit([document(profile) for profile in found], lambda: show_all(found, plot), as_json)
 
 
 def model_command(
@@ -121,18 +137,20 @@ def model_command(
     """
     from edgeloop_components.profile.core import profile
 
+    check_plot(plot)
     loop, chosen = _lone_loop(file, runtime_of(runtime), (latency_p99_ms, memory_mib, cpu_m)), _plan(plan)
     with tempfile.TemporaryDirectory(prefix="edgeloop-profile-") as made:
         folder = _lone_folder(file, Path(made), loop, seed)
         if candidates:
-            profiles, choice = _compared(loop, folder, chosen)
+            from edgeloop_pipelines.cli.profile_candidates import compared
+
+            profiles, choice = compared(loop, loop.targets[0], folder, chosen)
         else:
             compiled = _compiled(folder, Path(made) / "compiled", loop)
             profiles, choice = [profile(loop, loop.targets[0], compiled, plan=chosen, say=progress)], None
     if plot:
-        _draw(profiles, plot, choice)
-    document = {"profiles": [_document(p) for p in profiles], **({"choice": asdict(choice)} if choice else {})}
-    emit(document, lambda: _show_all(profiles, plot, choice), as_json)
+        draw_all(profiles, plot, choice)
+    emit(documents(profiles, choice), lambda: show_all(profiles, plot, choice), as_json)
 
 
 def _plan(name: str) -> Plan:
@@ -149,6 +167,8 @@ def _plan(name: str) -> Plan:
 def _read(path: Path) -> ResourceProfile:
     from edgeloop_contracts import ContractError, ResourceProfile, loads
 
+    if path.suffix == ".onnx":
+        raise UserError(f"{path}: expected a profile.json, got a model", f"measure it: edgeloop model profile {path}")
     try:
         return loads(ResourceProfile, path.read_bytes())
     except ContractError as error:
@@ -159,7 +179,11 @@ def _of_loop(loop: str, target: str, home: Path) -> list[ResourceProfile]:
     """The profiles of the newest version that has packages."""
     from edgeloop_components.catalog import catalog
 
-    with open_objects(home) as objects:
+    with contextlib.ExitStack() as stack:
+        try:
+            objects = stack.enter_context(open_objects(home))
+        except Unavailable as error:
+            raise Unavailable(f"{loop}: no such folder or file, and as a loop: {error}", error.hint) from error
         known = list(catalog.loops(objects))
         if loop not in known:
             raise UserError(f"{loop}: no such loop, folder or file", "known loops: " + (", ".join(known) or "none yet"))
@@ -243,87 +267,3 @@ def _compiled(model: Path, out: Path, loop: Loop) -> Path:
         shutil.copyfile(model / name, out / name)
     RUNTIMES[loop.targets[0].runtime].compile(model, out, loop.targets[0])
     return out
-
-
-def _compared(loop: Loop, model: Path, plan: Plan) -> tuple[list[ResourceProfile], Choice]:
-    from edgeloop_components.profile.candidates import measure_all
-    from edgeloop_components.profile.pareto import choose
-
-    target = loop.targets[0]
-    found = measure_all(loop, target, model, plan=plan, say=progress)
-    choice = choose([candidate for candidate, _ in found], target.budget, loop.rollout.tolerance)
-    order = sorted(found, key=lambda pair: pair[0] != choice.chosen)
-    return [profile for _, profile in order], choice
-
-
-# --- how they are shown -----------------------------------------------------------------------------------------------
-
-
-def _document(profile: ResourceProfile) -> dict[str, Any]:
-    from edgeloop_contracts import to_json
-
-    document: dict[str, Any] = to_json(profile)
-    return document
-
-
-def _draw(profiles: Sequence[ResourceProfile], out: Path, choice: Choice | None = None) -> None:
-    """One file a profile; further ones get the target's name before the suffix."""
-    from edgeloop_components.profile.plot import draw
-
-    if choice:
-        draw(profiles[0], out, choice)
-        return
-    for place, profile in enumerate(profiles):
-        draw(profile, out if place == 0 else out.with_name(f"{out.stem}-{profile.target}{out.suffix}"))
-
-
-def _show_all(profiles: Sequence[ResourceProfile], plot: Path | None, choice: Choice | None = None) -> None:
-    if choice:
-        _show_choice(choice)
-    else:
-        for profile in profiles:
-            _show(profile)
-    if plot:
-        say(f"drawn: {plot}")
-
-
-def _interval(value: float | None, low: float | None, high: float | None, unit: str) -> str:
-    if value is None:
-        return "none was proved"
-    ends = ["?" if end is None else f"{end:.4g}" for end in (low, high)]
-    return f"{value:.4g} {unit}" + (f" ({ends[0]} to {ends[1]})" if ends != ["?", "?"] else "")
-
-
-def _show(profile: ResourceProfile) -> None:
-    p = profile
-    floor = "not searched" if p.memory_floor_mib is None else f"{p.memory_floor_mib:.2f} MiB"
-    rows = [
-        ("CPU, request / limit", f"{p.cpu_request_m}m / {p.cpu_limit_m}m, threads: {p.threads}"),
-        ("memory, request / limit", f"{p.memory_request_mib} MiB / {p.memory_limit_mib} MiB"),
-        ("memory, peak / floor", f"{p.memory_peak_mib:.2f} MiB / {floor}"),
-        ("sustainable rate", _interval(p.rate_per_s, p.rate_low_per_s, p.rate_high_per_s, "requests a second")),
-        ("latency, median", f"{p.latency_p50_ms:.3g} ms"),
-        ("latency, 99th percentile", _interval(p.latency_p99_ms, p.latency_p99_low_ms, p.latency_p99_high_ms, "ms")),
-        ("CPU time a request", "" if p.cpu_us_per_request is None else f"{p.cpu_us_per_request:.1f} us"),
-        ("start until ready", f"{p.load_ms:.0f} ms"),
-    ]
-    say(f"{p.loop} for {p.target}", style="bold")
-    table(("", ""), rows)
-    say(p.method)
-
-
-def _show_choice(choice: Choice) -> None:
-    rows = [
-        (
-            "chosen" if verdict.candidate == choice.chosen else "front" if verdict.front else "",
-            verdict.candidate.name,
-            f"{verdict.candidate.latency_ms:.3g}",
-            f"{verdict.candidate.memory_mib:.3g}",
-            f"{verdict.candidate.size_mib:.3g}",
-            f"{verdict.candidate.accuracy:.4f}",
-            "" if verdict.cost is None else f"{verdict.cost:.3g}",
-            verdict.why,
-        )
-        for verdict in choice.verdicts
-    ]
-    table(("", "candidate", "p99 ms", "memory MiB", "files MiB", "accuracy", "cost", ""), rows)
