@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from edgeloop_contracts import Loop, Package, ResourceProfile, from_json
+from edgeloop_contracts.ecdsa import GX, GY, P, PublicKey, public_keys
 from edgeloop_fleet.render import (
     Node,
     RenderError,
@@ -120,6 +121,25 @@ def test_every_field_reference_says_its_api_version() -> None:
     ]
     assert {reference["fieldPath"] for reference in references} == {"spec.nodeName", "status.hostIP"}
     assert all(reference["apiVersion"] == "v1" for reference in references)
+
+
+def test_servers_get_the_public_keys_as_text() -> None:
+    """The server's container alone, in the template; a text that its own verification reads; without keys there is none."""
+    keys = (PublicKey(GX, GY), PublicKey(GX, P - GY))
+    server, agent = (
+        {variable["name"]: variable for variable in spec["containers"][0]["env"]}
+        for spec in sorted(
+            pod_specs(rendered(POWER, [], Settings(trusted=keys))), key=lambda spec: "initContainers" in spec
+        )
+    )
+    assert public_keys(server["EDGELOOP_PUBLIC_KEY"]["value"]) == keys
+    assert set(server["EDGELOOP_PUBLIC_KEY"]) == {
+        "name",
+        "value",
+    }  # nothing that a node must fetch before a pod can start
+    assert "EDGELOOP_PUBLIC_KEY" not in agent
+    plain = [v["name"] for spec in pod_specs(rendered(POWER, [])) for v in spec["containers"][0]["env"]]
+    assert "EDGELOOP_PUBLIC_KEY" not in plain
 
 
 def test_a_surge_update_finds_room_on_nodes_that_have_the_old_pod() -> None:

@@ -57,6 +57,20 @@ def test_objects_are_written_in_the_order_in_which_to_apply_them(
     ]
 
 
+def test_trusted_keys_reach_the_servers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A public key's file is written into the pods as text; what is no public key is refused, and nothing is written."""
+    from edgeloop_components.signing import new_key
+
+    private, public = new_key(folder / "k.key")
+    assert render(folder, "--key", str(private)) == 1
+    assert "found PRIVATE KEY" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert not (folder / "out").exists()
+    assert render(folder, "--key", str(public)) == 0
+    (application,) = (folder / "out").glob("edgeapplication-*.yaml")
+    lines = public.read_text().splitlines()
+    assert all(line in application.read_text() for line in lines)
+
+
 def test_what_is_superseded_is_named_and_removed_on_demand(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Another fleet URL leaves the old Rule in the folder, says so, and --prune removes it; other people's files stay."""
     render(folder)

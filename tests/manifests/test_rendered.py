@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from edgeloop_contracts import Loop, Package, ResourceProfile, from_json
+from edgeloop_contracts.ecdsa import GX, GY, PublicKey
 from edgeloop_fleet.render import Node, Settings, render_loop
 from edgeloop_fleet.render.files import dump
 
+KEY = PublicKey(GX, GY)  # a point of the curve that everybody knows
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "manifests"
 
 LOOPS: dict[str, tuple[dict[str, dict[str, str]], int, Settings]] = {  # groups with labels, nodes a group, settings
@@ -20,7 +22,7 @@ LOOPS: dict[str, tuple[dict[str, dict[str, str]], int, Settings]] = {  # groups 
     "many-groups": (
         {"canary": {}, "gateways": {"site": "north", "kubernetes.io/arch": "arm64"}, "cabinets": {}},
         3,
-        Settings(namespace="ml", registry="registry.example:5000/edge", server_port=9000),
+        Settings(namespace="ml", registry="registry.example:5000/edge", server_port=9000, trusted=(KEY,)),
     ),
     "no-nodes-yet": ({"lines": {}}, 0, Settings(transport="https", fleet_url="https://fleet.example")),
     "l" * 48: ({"g" * 48: {}}, 2, Settings(namespace="n" * 20)),

@@ -17,6 +17,7 @@ from edgeloop_fleet.render.files import dump, load_all
 TREE = Path(__file__).resolve().parent.parent.parent / "manifests"
 BUILT = sorted(path.parent.relative_to(TREE).as_posix() for path in TREE.glob("overlays/*/kustomization.yaml"))
 BROUGHT = {"edgeloop-objects", "edgeloop-registry"}  # Secrets that a person makes; the README and the option say so
+MAY_BE_BROUGHT = {"edgeloop-keys"}  # ConfigMaps that a person may make
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,9 @@ def test_every_reference_resolves(overlay: str, build: Callable[[Path], list[dic
         assert {("PersistentVolumeClaim", name) for name in claims} <= names
         assert {("ServiceAccount", name) for name in [pod.get("serviceAccountName")] if name} <= names
         assert set(secrets) <= BROUGHT
+        sources = [v["valueFrom"] for c in pod["containers"] for v in c.get("env", []) if "valueFrom" in v]
+        maps = [source["configMapKeyRef"] for source in sources if "configMapKeyRef" in source]
+        assert {(one["name"], one["optional"]) for one in maps} <= {(name, True) for name in MAY_BE_BROUGHT}
         volumes = {volume["name"] for volume in pod["volumes"]}
         assert {mount["name"] for c in pod["containers"] for mount in c["volumeMounts"]} <= volumes
     (service,) = [item for item in objects if item["kind"] == "Service"]
@@ -110,3 +114,12 @@ def test_reports_may_go_by_https(tmp_path: Path, build: Callable[[Path], list[di
     assert args[args.index("--https") + 1] == "https://fleet.example"
     assert "--mqtt" not in args
     assert "127.0.0.1:1883" not in args
+
+
+@pytest.mark.parametrize("overlay", BUILT)
+def test_the_fleet_service_gets_the_public_keys(overlay: str, build: Callable[[Path], list[dict[str, Any]]]) -> None:
+    """From the ConfigMap that the README names; it refuses unsigned rollouts with them and renders them into pods."""
+    (fleet,) = [item for item in build(TREE / overlay) if item["kind"] == "Deployment"]
+    variables = {v["name"]: v for v in fleet["spec"]["template"]["spec"]["containers"][0]["env"]}
+    reference = variables["EDGELOOP_PUBLIC_KEY"]["valueFrom"]["configMapKeyRef"]
+    assert f"configmap {reference['name']} --from-file={reference['key']}=" in (TREE / "README.md").read_text()

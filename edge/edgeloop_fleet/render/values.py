@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from edgeloop_contracts.ecdsa import PublicKey
+
 __all__ = ["AGENT_IMAGE", "EDGE_ROLE", "Node", "RenderError", "Settings", "bounded", "node_of", "short_hash"]
 
 EDGE_ROLE = "node-role.kubernetes.io/edge"  # KubeEdge puts this label on every edge node
@@ -65,6 +67,8 @@ class Settings:
     `server_port` is where a node's applications ask for scores. Two loops whose groups share a node need two ports: servers
     of one port share its connections (SO_REUSEPORT), which is right for two versions of one model and wrong for two models.
     `transport` says how reports travel: over the node's broker and KubeEdge's router, or straight to the fleet service.
+    `trusted`: servers that hold Python load only what one of these keys has signed; none: they ask for no signature. The keys
+    are in the pods themselves, where they outlive a power cut without a link (docs/decisions/0008).
     """
 
     namespace: str = "edgeloop"
@@ -76,6 +80,7 @@ class Settings:
     server_port: int = 8080
     feedback_port: int = 8081
     poll_s: float = 5.0
+    trusted: tuple[PublicKey, ...] = ()
 
     def __post_init__(self) -> None:
         checked("namespace", "settings.namespace", self.namespace)

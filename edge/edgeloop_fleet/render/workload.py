@@ -65,11 +65,17 @@ def _container(image: str, mount: dict[str, Any], settings: Settings) -> dict[st
             *("--port", str(settings.server_port)),
             *("--run-dir", RUN_FOLDER),
         ],
-        "env": downward(EDGELOOP_NODE="spec.nodeName", EDGELOOP_HOST="status.hostIP"),
+        "env": [*downward(EDGELOOP_NODE="spec.nodeName", EDGELOOP_HOST="status.hostIP"), *_trust(settings)],
         "securityContext": container_security(),
         "volumeMounts": [mount],
         **_probes(),
     }
+
+
+def _trust(settings: Settings) -> list[dict[str, Any]]:
+    """The public keys that must have signed what the server loads."""
+    text = "".join(key.pem for key in settings.trusted)
+    return [{"name": "EDGELOOP_PUBLIC_KEY", "value": text}] if text else []
 
 
 def _spread(selector: Mapping[str, str]) -> dict[str, Any]:

@@ -39,6 +39,14 @@ def command(
     transport: Annotated[str, typer.Option(help="how reports travel: mqtt (KubeEdge's router) or https")] = "mqtt",
     mqtt: Annotated[str, typer.Option(help="HOST:PORT of the broker, as a node sees it")] = "127.0.0.1:1883",
     port: Annotated[int, typer.Option(help="where the servers listen on their nodes")] = 8080,
+    key: Annotated[
+        str,
+        typer.Option(
+            envvar="EDGELOOP_PUBLIC_KEY",
+            metavar="FILE",
+            help="public keys that must have signed what servers load: a file, a folder or PEM text; empty: not asked for",
+        ),
+    ] = "",
     prune: Annotated[
         bool, typer.Option("--prune", help="remove objects of earlier renderings from the folder")
     ] = False,
@@ -54,6 +62,7 @@ def command(
       edgeloop render loop.yaml --packages packages.json --nodes nodes.yaml -o manifests/rendered
       kubectl get nodes -o yaml > nodes.yaml
     """
+    from edgeloop_components.signing.keys import PUBLIC_KEY, configured_trust
     from edgeloop_fleet.render import AGENT_IMAGE, RenderError, Settings, files, render_loop
     from edgeloop_pipelines.loopfile import load
 
@@ -67,6 +76,7 @@ def command(
             transport=_transport(transport),
             mqtt=mqtt,
             server_port=port,
+            trusted=configured_trust({PUBLIC_KEY: key}),
         )
         objects = render_loop(loop, _packages(packages, loop), _nodes(nodes), settings)
         stale = _superseded(out, objects, prune=prune)

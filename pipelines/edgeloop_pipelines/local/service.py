@@ -6,9 +6,11 @@ Runs are started as processes of this machine, objects are applied to the stand-
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from edgeloop_contracts import Loop, Package
+from edgeloop_contracts.ecdsa import PublicKey
 from edgeloop_pipelines.local.installation import Installation
 
 __all__ = ["CatalogAliases", "Renderer", "serve"]
@@ -30,10 +32,11 @@ class CatalogAliases:
 
 
 class Renderer:
-    """The `Render` port: this installation's nodes and settings."""
+    """The `Render` port: this installation's nodes and settings, and the keys that its nodes trust."""
 
-    def __init__(self, installation: Installation) -> None:
-        self._nodes, self._settings = installation.cluster / "nodes.yaml", installation.render_settings()
+    def __init__(self, installation: Installation, trusted: tuple[PublicKey, ...] = ()) -> None:
+        self._nodes = installation.cluster / "nodes.yaml"
+        self._settings = replace(installation.render_settings(), trusted=trusted)
 
     def __call__(self, loop: Loop, packages: Mapping[str, Package]) -> Sequence[Mapping[str, Any]]:
         from edgeloop_fleet.clusters.folder import read_nodes
@@ -51,13 +54,14 @@ def serve(installation: Installation, *, host: str, port: int) -> None:
     from edgeloop_fleet.store import Store
     from edgeloop_pipelines.triggers import Ledger, LocalStarter, Triggers
 
-    render = Renderer(installation)
+    trusted = configured_trust()
+    render = Renderer(installation, trusted)
     store = Store(installation.database_url)
     settings = Settings(
         clock="reports" if installation.clock == "reports" else "wall",
         ack_url=installation.render_settings().ack_url(installation.router_url),
         tick_s=installation.tick_s,
-        trusted=configured_trust(),
+        trusted=trusted,
     )
     starter = LocalStarter(installation.home, installation.environment())
     trigger = Triggers(Ledger(installation.database_url), starter, store.loop)
