@@ -11,9 +11,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,6 @@ from edgeloop_contracts import (
 
 if TYPE_CHECKING:
     from edgeloop_components.rollout.core import Told
-    from edgeloop_components.signing import Signer
     from edgeloop_components.stores.objects import Objects
     from edgeloop_components.validate.core import Validation
 
@@ -225,10 +223,12 @@ def _digest(path: Path) -> str:
 def pack(step: Step, version: str, compiled: str, profiled: str, out: str) -> Package:
     """Writes the image into the layout that EDGELOOP_IMAGES names, and its document into the catalog and `out`.
 
-    With a key in EDGELOOP_SIGNING_KEY the model's files and the image are signed, and its provenance is attested.
+    With a key in EDGELOOP_SIGNING_KEY the model's files and the image are signed, and its provenance is attested. The step that
+    completes the images of a runtime writes the index over their platforms.
     """
     from edgeloop_components.catalog import catalog
     from edgeloop_components.package.core import package
+    from edgeloop_components.packing import file_signer, finished
     from edgeloop_components.signing import configured_signer
     from edgeloop_components.stores.objects import connect
 
@@ -244,10 +244,10 @@ def pack(step: Step, version: str, compiled: str, profiled: str, out: str) -> Pa
         Path(images),
         parity=loads(ParityResult, Path(compiled, "parity.json").read_bytes()),
         profile=loads(ResourceProfile, Path(profiled, "profile.json").read_bytes()),
-        sign=_sign_files(new, signer) if signer else None,
+        sign=file_signer(new, signer),
         model_dir=Path(version),
     )
-    made = _signed(Path(images), made, new, signer) if signer else made
+    made = finished(Path(images), step.loop, made, new, signer)
     catalog.put_package(connect(), made, actor=_actor(new), at_s=new.created_s)
     _write(out, "package.json", dumps(made, indent=1))
     signed = f"with {signer.public.key_id}" if signer else UNSIGNED
@@ -255,24 +255,10 @@ def pack(step: Step, version: str, compiled: str, profiled: str, out: str) -> Pa
     return made
 
 
-def _sign_files(version: ModelVersion, signer: Signer) -> Callable[[Path], object]:
-    from edgeloop_components.signing import sign_folder
-
-    return lambda folder: sign_folder(folder, signer, predicate={"loop": version.loop, "version": version.number})
-
-
-def _signed(images: Path, package: Package, version: ModelVersion, signer: Signer) -> Package:
-    from edgeloop_components.package.provenance import builder_versions, provenance
-    from edgeloop_components.signing import sign_package
-
-    created = datetime.fromtimestamp(int(version.created_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    known = provenance(package, version, builder=builder_versions(package.runtime), created=created)
-    return sign_package(images, package, signer, statements=[known])
-
-
 def roll_out(step: Step, version: str, packages: Sequence[str], out: str, *, evidence_s: float, now_s: float) -> Told:
     """Makes the rollout against the champion, keeps it in the catalog and `out`, names the candidate, tells the fleet."""
     from edgeloop_components.catalog import catalog
+    from edgeloop_components.packing import with_indexes
     from edgeloop_components.rollout.core import make_rollout, read_packages, signed_ones, tell_fleet
     from edgeloop_components.signing import configured_trust
     from edgeloop_components.stores.objects import connect
@@ -284,7 +270,7 @@ def roll_out(step: Step, version: str, packages: Sequence[str], out: str, *, evi
     wanted = make_rollout(
         step.loop,
         new,
-        read_packages([Path(folder) for folder in packages]),
+        with_indexes(read_packages([Path(folder) for folder in packages])),
         previous=previous,
         previous_packages=back,
         evidence_s=evidence_s,

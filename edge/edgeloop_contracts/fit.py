@@ -48,7 +48,9 @@ def _lent(needed: str, has: Iterable[str]) -> str:
     known = tuple(has)
     if needed in ("", *known):
         return ""
-    return f"runtime: needs {needed} beside the image, has {', '.join(known) or 'none'}: pack it on a base that holds one"
+    return (
+        f"runtime: needs {needed} beside the image, has {', '.join(known) or 'none'}: pack it on a base that holds one"
+    )
 
 
 def _enough(what: str, needed: float, has: float | None) -> str:
