@@ -326,6 +326,62 @@ def test_the_whole_plan_hangs_together(compiled: Path, runtime: str, groups: Gro
     assert left_behind() == []
 
 
+REPEATED = replace(
+    FULL, steps=4, point_s=0.5, longest_point_s=1.5, warm_s=0.2, confirm_s=0.5, floor=False, fresh=False, climb=False
+)
+
+
+@pytest.mark.slow
+def test_repeated_profiles_recommend_the_same_quota(compiled: Path, runtime: str, groups: Groups) -> None:
+    """Twice on this machine, with points ten times shorter than the full plan's: the same rung of the ladder, or its neighbour.
+
+    A rung is 2 to 2.5 times the one below. A demand may lie at the edge of one, and this machine's speed may change between the
+    profiles: then the neighbour is right. Two rungs apart would mean that CPU time was measured wrong by more than twice.
+    """
+    demand_per_s = {"native": 5000.0, "onnxruntime": 400.0}[runtime]
+    loop = make_loop(runtime=runtime, requests_per_s=demand_per_s)
+    ladder = REPEATED.quotas_m
+    found = [profile(loop, loop.targets[0], compiled, plan=REPEATED, groups=groups) for _ in range(2)]
+    places = [ladder.index(one.cpu_limit_m) for one in found]
+    assert abs(places[0] - places[1]) <= 1, [(one.cpu_limit_m, one.cpu_us_per_request) for one in found]
+    for one in found:
+        assert one.cores == one.threads == 1
+        assert (one.cpu_us_low_per_request or 0) <= (one.cpu_us_high_per_request or 0)
+        assert one.cpu_limit_m >= demand_per_s * (one.cpu_us_per_request or 0) / 1000
+        assert {point.quota_m for point in one.points if point.rate_per_s} == set(ladder)
+    assert left_behind() == []
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core only")
+def test_one_thread_uses_one_core(bench: Callable[..., Bench]) -> None:
+    """Why cores are swept together with threads: with two cores and load for ten, a server of one thread takes one."""
+    with bench().started(Limits()) as running:
+        before_s = running.cpu_s()
+        load = running.offer(60_000.0, 1.0, 3)
+        assert 0.1 < (running.cpu_s() - before_s) / load.elapsed_s < 1.1
+
+
+def test_threads_reach_the_server(bench: Callable[..., Bench], runtime: str) -> None:
+    """onnxruntime's own pool has one thread more when it is told two; a native server stays one thread."""
+    counts = {}
+    for threads in (1, 2):
+        with bench().started(Limits(), threads) as running:
+            counts[threads] = len(list(Path(f"/proc/{running.process.pid}/task").iterdir()))
+    assert counts[2] - counts[1] == (1 if runtime == "onnxruntime" else 0)
+    assert runtime != "native" or counts[1] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core only")
+def test_threads_are_swept_where_one_does_not_bear_the_demand(compiled: Path, runtime: str, groups: Groups) -> None:
+    """A demand beyond one thread: onnxruntime is measured with two, on two cores and their quota; native code has one."""
+    loop = make_loop(runtime=runtime, requests_per_s=1e6)
+    found = profile(loop, loop.targets[0], compiled, plan=SHORT, groups=groups)
+    swept = {(point.threads, point.cores, point.quota_m) for point in found.points if point.rate_per_s}
+    assert swept == ({(1, 1, 1000), (2, 2, 2000)} if runtime == "onnxruntime" else {(1, 1, 1000)})
+    assert found.threads in {threads for threads, _, _ in swept}
+
+
 SMAPS = """\
 55d0-55d9 r-xp 00000000 fe:00 99 /usr/bin/python3
 Size: 40 kB

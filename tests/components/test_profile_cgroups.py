@@ -23,6 +23,7 @@ from edgeloop_components.profile.cgroups import (
     Limits,
     Usage,
     alive,
+    cores_of,
     field_of,
     mounts_of,
     new_name,
@@ -221,6 +222,26 @@ def test_groups_of_a_profiler_that_was_killed_are_collected(machine: Machine, gr
     assert one.name in machine.with_alive(lambda *_: False).collect()
     assert not machine.runs(pid)
     assert machine.with_alive(lambda *_: False).collect() == []
+
+
+def test_the_cores_that_can_be_had_are_known(machine: Machine) -> None:
+    """Those of the kernel's list; a group can be pinned to each of them."""
+    cores = machine.groups.cores()
+    if not cores:
+        pytest.skip("no controller cpuset")
+    assert list(cores) == sorted(set(cores))
+    for core in cores:
+        machine.groups.create(Limits(cores=(core,))).close()
+
+
+def test_lists_of_cores_are_read() -> None:
+    """Ranges and single ones, as the kernel writes them; without cpuset there are none."""
+    assert cores_of("0-2,5\n") == (0, 1, 2, 5)
+    assert cores_of("7") == (7,)
+    assert cores_of("\n") == ()
+    for version in ("v1", "v2"):
+        assert Simulated(SimulatedTree(version, ("cpu", "cpuacct", "memory"))).groups.cores() == ()
+        assert Simulated(SimulatedTree(version)).groups.cores() == (0, 1)
 
 
 def test_cores_are_set_where_cpuset_is(machine: Machine, group: Callable[..., Group]) -> None:

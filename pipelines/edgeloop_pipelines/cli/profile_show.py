@@ -63,11 +63,15 @@ def show_all(profiles: Sequence[ResourceProfile], plot: Path | None, choice: Cho
         say(f"drawn: {plot}")
 
 
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
 def _interval(value: float | None, low: float | None, high: float | None, unit: str) -> str:
     if value is None:
         return "none was proved"
-    ends = ["?" if end is None else f"{end:.4g}" for end in (low, high)]
-    return f"{value:.4g} {unit}" + (f" ({ends[0]} to {ends[1]})" if ends != ["?", "?"] else "")
+    ends = ["?" if end is None else _figure(end) for end in (low, high)]
+    return f"{_figure(value)} {unit}" + (f" ({ends[0]} to {ends[1]})" if ends != ["?", "?"] else "")
 
 
 def _cpu_time(p: ResourceProfile) -> str:
