@@ -145,7 +145,7 @@ class Bench:
         run_dir = folder / "run"
         run_dir.mkdir()
         argv = [*words.program, *words.serve, "--host", "127.0.0.1", "--port", "0", "--run-dir", str(run_dir)]
-        environment = self.subject.environment(folder)
+        environment = {**self.subject.environment(folder), "EDGELOOP_NODE": "profile"}  # a host's name may be none
         if self.subject.threaded:
             environment["EDGELOOP_THREADS"] = str(threads)
         began_s = time.monotonic()
