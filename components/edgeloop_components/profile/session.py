@@ -147,7 +147,7 @@ def _floor(session: Session, base: Base) -> float | None:
 
 def _attempt(session: Session, bench: Bench, limit_mib: float) -> Attempt:
     """A start under a memory limit, and a little load."""
-    rung = session.rungs[-1]
+    rung = replace(session.rungs[-1], cores=0)  # memory alone is in question
     limits = session.limits(rung, math.ceil(limit_mib * MIB / PAGE) * PAGE)
     try:
         with bench.started(limits, rung.threads) as running:
@@ -207,11 +207,8 @@ def _point(
     for _ in range(SPOILED_TRIES):
         before_s = running.cpu_s()
         judged = judge(running.offer(rate_per_s, seconds, session.seed()), session.limit_ms)
-        spent_s = running.cpu_s() - before_s
-        session.cpu_s += spent_s
-        session.queries += judged.queries
         if judged.queries:
-            session.costs_us.append(spent_s * 1e6 / judged.queries)
+            session.costs_us.append((running.cpu_s() - before_s) * 1e6 / judged.queries)
         if not judged.spoiled:
             break
     session.judged.append((rung, judged))

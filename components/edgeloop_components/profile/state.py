@@ -11,7 +11,7 @@ from edgeloop_components.profile.cgroups import Limits
 from edgeloop_components.profile.decide import RateAt
 from edgeloop_components.profile.plan import Plan, Rung
 from edgeloop_components.profile.search import Bracket, Judged
-from edgeloop_components.profile.stopping import percentile_interval
+from edgeloop_components.profile.stopping import percentile, percentile_interval
 from edgeloop_components.profile.trial import Bench
 from edgeloop_contracts import ProfilePoint, Target
 
@@ -68,8 +68,6 @@ class Session:
     points: list[ProfilePoint] = field(default_factory=list)
     judged: list[tuple[Rung, Judged]] = field(default_factory=list)
     costs_us: list[float] = field(default_factory=list)  # CPU time a request, of each point
-    cpu_s: float = 0.0
-    queries: int = 0
 
     def seed(self) -> int:
         return self.seeds.getrandbits(32)
@@ -79,10 +77,11 @@ class Session:
         return Limits(rung.quota_m, memory_bytes, self.cores[-rung.cores :] if rung.cores else ())
 
     def cpu_us(self, otherwise: float) -> tuple[float, float | None, float | None]:
-        """CPU time a request over all points, and the interval of their median."""
+        """CPU time a request: the median of the points, and its interval; `otherwise` where there are none."""
+        if not self.costs_us:
+            return otherwise, None, None
         ordered = sorted(self.costs_us)
-        low, high = percentile_interval(ordered, 0.5) if ordered else (None, None)
-        return self.cpu_s * 1e6 / self.queries if self.queries else otherwise, low, high
+        return percentile(ordered, 0.5), *percentile_interval(ordered, 0.5)
 
 
 def told(rung: Rung, memory_mib: float, *, ok: bool, why: str, judged: Judged | None = None) -> ProfilePoint:
