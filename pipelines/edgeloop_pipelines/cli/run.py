@@ -80,9 +80,11 @@ def platform(home: Path) -> Iterator[None]:
     A SeaweedFS that another run has joined is stopped when that has ended too.
     """
     home, before = home.absolute(), dict(os.environ)
+    from edgeloop_pipelines.local.installation import lent
+
     with contextlib.ExitStack() as stack:
         os.environ.setdefault("EDGELOOP_IMAGES", str(home / "images"))
-        os.environ.update(_lent())
+        os.environ.update(lent())
         try:
             if not (os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")):
                 from edgeloop_components.stores import seaweed
@@ -93,14 +95,6 @@ def platform(home: Path) -> Iterator[None]:
         finally:
             os.environ.clear()
             os.environ.update(before)
-
-
-def _lent() -> dict[str, str]:
-    """What this machine's nodes lend to images; nothing where another fleet service than this machine's is told."""
-    from edgeloop_pipelines.local.installation import LENT
-
-    known = os.environ.get("EDGELOOP_FLEET_URL") or os.environ.get("EDGELOOP_NODES_LEND")
-    return {} if known else {"EDGELOOP_NODES_LEND": LENT}
 
 
 def _fleet(home: Path) -> dict[str, str]:

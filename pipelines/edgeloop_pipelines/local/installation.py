@@ -8,6 +8,7 @@ A port is chosen once, when the installation is made: clients keep their address
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from edgeloop_fleet.render import Settings as RenderSettings
 from edgeloop_fleet.render.values import AGENT_IMAGE
 from edgeloop_pipelines.local import children
 
-__all__ = ["HOME", "HOST", "Installation", "open_installation"]
+__all__ = ["HOME", "HOST", "LENT", "Installation", "lent", "open_installation"]
 
 HOME = "EDGELOOP_HOME"  # environment variable: the folder; every process of the installation carries it
 HOST = "127.0.0.1"
@@ -87,6 +88,12 @@ class Installation:
             "ORT_DISABLE_TELEMETRY": "1",
             "DO_NOT_TRACK": "1",
         }
+
+
+def lent() -> dict[str, str]:
+    """What this machine's nodes lend to images, as a variable; nothing where the environment says so, or names another fleet."""
+    known = os.environ.get("EDGELOOP_FLEET_URL") or os.environ.get("EDGELOOP_NODES_LEND")
+    return {} if known else {"EDGELOOP_NODES_LEND": LENT}
 
 
 def open_installation(home: Path, **changes: Any) -> Installation:

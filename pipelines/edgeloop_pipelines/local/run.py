@@ -29,6 +29,7 @@ from typing import Any
 
 from edgeloop_components.steps import EVENTS, LOG
 from edgeloop_contracts import Loop, RunRequest, loads
+from edgeloop_pipelines.local.installation import lent
 from edgeloop_pipelines.local.runfolder import RunBusyError, RunFolder
 
 __all__ = ["EXIT_CODES", "conclude", "execute", "main", "run_locally"]
@@ -84,7 +85,7 @@ def run_locally(pipeline: Any, arguments: Mapping[str, Any], root: Path, *, log:
 
     scratch = root / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
-    names = {EVENTS: str(events), LOG: getattr(log, "name", ""), "TMPDIR": str(scratch)}
+    names = {EVENTS: str(events), LOG: getattr(log, "name", ""), "TMPDIR": str(scratch), **lent()}
     with _environment(names), contextlib.redirect_stdout(log), _logging_to(log), warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
