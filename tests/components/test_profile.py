@@ -310,7 +310,7 @@ def test_what_a_killed_profiler_left_is_collected(groups: Groups) -> None:
 
 @pytest.mark.slow
 def test_the_whole_plan_hangs_together(compiled: Path, runtime: str, groups: Groups) -> None:
-    """Quotas, repeats, floor and confirmation, in small: the floor is below the limits, and every kind of point is there."""
+    """Quotas, threads, floor and confirmation, in small: the floor is below the limits, and every kind of point is there."""
     plan = replace(
         FULL, quotas_m=(500, 1000), repeats=1, steps=2, point_s=0.3, longest_point_s=1.0, warm_s=0.2, confirm_s=0.5
     )
@@ -318,7 +318,8 @@ def test_the_whole_plan_hangs_together(compiled: Path, runtime: str, groups: Gro
     found = profile(loop, loop.targets[0], compiled, plan=plan, groups=groups)
     assert found.memory_floor_mib is not None
     assert 0 < found.memory_floor_mib < found.memory_request_mib
-    assert {p.quota_m for p in found.points if p.rate_per_s} == {500, 1000}
+    more = {2000} if runtime == "onnxruntime" and len(os.sched_getaffinity(0)) > 1 else set()  # of two threads
+    assert {p.quota_m for p in found.points if p.rate_per_s} == {500, 1000} | more
     assert {p.ok for p in found.points if not p.rate_per_s} == {True, False}, "limits that serve and limits that do not"
     if found.confirmed:
         assert (found.rate_low_per_s or 0) <= (found.rate_per_s or 0)
