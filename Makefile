@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 DATA ?= wind
 FUZZ_S ?= 600
 
-.PHONY: help setup demo demo-rainfall demo-chaos test test-fast test-slow check format bench bench-edge warm tools peers fuzz sanitize golden lock bare wheel clean
+.PHONY: help setup demo demo-rainfall demo-chaos test test-fast test-slow check format bench bench-edge warm tools peers fuzz sanitize golden lock bare wheel step-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,10 @@ bare: wheel ## the wheel alone, without extras: contracts and node tests in an e
 	@.edgeloop/bare/bin/edgeloop-node --help >/dev/null
 	@$(BIN)/uv pip install --quiet --python .edgeloop/bare/bin/python pytest hypothesis jsonschema
 	@cd tests && ../.edgeloop/bare/bin/python -m pytest -q -c ../pyproject.toml --rootdir .. -p no:cacheprovider contracts node
+
+step-image: setup ## build the image of the pipeline's steps and run the whole pipeline in it (root, podman, runc; minutes)
+	@$(BIN)/python components/images/steps/build.py $(STEP_IMAGE_FLAGS)
+	@EDGELOOP_STEP_IMAGE=.edgeloop/step-image/image $(BIN)/python -m pytest -q tests/components/test_step_image_runs.py
 
 lock: ## resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock

@@ -29,7 +29,7 @@ from edgeloop_components.package.installed import closure, needed
 from edgeloop_components.package.layers import SITE, File, Layer, PackageError, Part
 from edgeloop_contracts import canonical, digest_of
 
-__all__ = ["LOCK", "ROOTS", "entries_of", "fetch", "locked_layer", "subset"]
+__all__ = ["LOCK", "ROOTS", "entries_of", "fetch", "locked_layer", "note_of", "subset"]
 
 LOCK = Path(__file__).with_name("requirements-image.lock")
 ROOTS = ("onnxruntime", "numpy", "uvicorn", "uvloop", "httptools", "paho-mqtt")
@@ -78,14 +78,18 @@ def fetch(platform: str) -> list[Path]:
     """The wheels of the whole lock for a platform, from the cache or by pip. PackageError."""
     if platform not in _MACHINES:
         raise PackageError(f"wheels: expected a platform that has them ({', '.join(_MACHINES)}), got {platform}")
-    folder = cache.folder("wheels")
-    key = digest_of([LOCK.read_text(), platform, PYTHON_VERSION]).removeprefix("sha256:")
-    note = folder / f"{key}.json"
+    folder, note = cache.folder("wheels"), note_of(platform)
     names = json.loads(note.read_bytes()) if note.exists() else None
     if names is None or not all((folder / name).exists() for name in names):
         names = _download(folder, platform)
         write_bytes(note, canonical(names))
     return [folder / name for name in names]
+
+
+def note_of(platform: str) -> Path:
+    """The file of the cache that names the wheels of a platform; `fetch` writes it."""
+    key = digest_of([LOCK.read_text(), platform, PYTHON_VERSION]).removeprefix("sha256:")
+    return cache.folder("wheels") / f"{key}.json"
 
 
 def _download(folder: Path, platform: str) -> list[str]:
