@@ -28,6 +28,7 @@ from edgeloop_contracts.loop import NodeSelector
 from edgeloop_node.local import Answer, ask, servers_in
 
 INFER = "/v2/models/pump/infer"
+BODY = json.dumps({"features": {"flow": 0.3, "heat": -1.25, "mode": "b"}}).encode()
 HERE: dict[str, Any] = {"x86_64": "linux/amd64", "aarch64": "linux/arm64", "riscv64": "linux/riscv64"}
 
 
@@ -142,6 +143,25 @@ class Served:
             with contextlib.suppress(ConnectionResetError):
                 return b"".join(iter(lambda: client.recv(65536), b""))
         return b""
+
+    @staticmethod
+    def post(*headers: str, body: bytes = BODY, length: bool = True) -> bytes:
+        """The bytes of a request for a score."""
+        lines = ["POST /score HTTP/1.1", "Host: a", *headers, *([f"Content-Length: {len(body)}"] if length else [])]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+    @staticmethod
+    def answers(raw: bytes) -> list[tuple[int, bytes]]:
+        """The answers in a connection's bytes, each by its Content-Length."""
+        found = []
+        while raw:
+            head, _, raw = raw.partition(b"\r\n\r\n")
+            fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+            size = int(fields[b"content-length"])
+            assert len(raw) >= size, "an answer that breaks off"
+            found.append((int(head.split(b" ")[1]), raw[:size]))
+            raw = raw[size:]
+        return found
 
     def binary(self, document: Any, tensor: bytes, length: str | None = None) -> tuple[int, Any, bytes]:
         """An inference request with a tensor behind its JSON text."""

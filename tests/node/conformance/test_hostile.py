@@ -13,24 +13,6 @@ ROW = {"flow": 0.3, "heat": -1.25, "mode": "b"}
 BODY = json.dumps({"features": ROW}).encode()
 
 
-def post(*headers: str, body: bytes = BODY, length: bool = True) -> bytes:
-    lines = ["POST /score HTTP/1.1", "Host: a", *headers, *([f"Content-Length: {len(body)}"] if length else [])]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
-
-
-def answers(raw: bytes) -> list[tuple[int, bytes]]:
-    """The answers in a connection's bytes, each by its Content-Length."""
-    found = []
-    while raw:
-        head, _, raw = raw.partition(b"\r\n\r\n")
-        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
-        size = int(fields[b"content-length"])
-        assert len(raw) >= size, "an answer that breaks off"
-        found.append((int(head.split(b" ")[1]), raw[:size]))
-        raw = raw[size:]
-    return found
-
-
 BROKEN = [
     b"GET /v2 HTTP/1.1\r\nHost: a\r\nHost: a\r\nConnection: close\r\n\r\n",
     b"GET /v2HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
@@ -63,7 +45,7 @@ BROKEN = [
 @pytest.mark.parametrize("raw", BROKEN, ids=range(len(BROKEN)))
 def test_what_is_no_http_is_refused(served: Any, raw: bytes) -> None:
     """Malformed requests, and those whose length could be read in two ways, get 400 in JSON and a closed connection."""
-    got = answers(served.raw(raw))
+    got = served.answers(served.raw(raw))
     assert [status for status, _ in got] in ([400], [501], [505])
     assert "error" in json.loads(got[0][1])
     assert served.process.child.poll() is None
@@ -132,7 +114,7 @@ def test_many_connections(served: Any) -> None:
         for client in clients[-20:]:
             client.settimeout(10)
             try:
-                client.sendall(post("Connection: close"))
+                client.sendall(served.post("Connection: close"))
                 answer = b"".join(iter(lambda c=client: c.recv(65536), b""))  # type: ignore[misc]
             except (ConnectionResetError, BrokenPipeError, TimeoutError):
                 answer = b""
@@ -147,7 +129,7 @@ def test_many_connections(served: Any) -> None:
 
 def test_clients_that_go_away(served: Any) -> None:
     """Connections that end in the middle of a request, or before the answer is read, harm nobody."""
-    for data in (b"", b"POST /sc", post()[:-5], post(), post() * 50):
+    for data in (b"", b"POST /sc", served.post()[:-5], served.post(), served.post() * 50):
         for _ in range(5):
             with served.dial() as client:
                 client.sendall(data)
@@ -157,7 +139,7 @@ def test_clients_that_go_away(served: Any) -> None:
 def test_a_client_that_sends_its_end_first(served: Any) -> None:
     """A client may close its sending half and still read the answer."""
     with served.dial() as client:
-        client.sendall(post("Connection: close"))
+        client.sendall(served.post("Connection: close"))
         client.shutdown(socket.SHUT_WR)
         answer = b"".join(iter(lambda: client.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 200 ")

@@ -14,24 +14,6 @@ INFER = "/v2/models/pump/infer"
 BODY = json.dumps({"features": ROW}).encode()
 
 
-def post(*headers: str, body: bytes = BODY, length: bool = True) -> bytes:
-    lines = ["POST /score HTTP/1.1", "Host: a", *headers, *([f"Content-Length: {len(body)}"] if length else [])]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
-
-
-def answers(raw: bytes) -> list[tuple[int, bytes]]:
-    """The answers in a connection's bytes, each by its Content-Length."""
-    found = []
-    while raw:
-        head, _, raw = raw.partition(b"\r\n\r\n")
-        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
-        size = int(fields[b"content-length"])
-        assert len(raw) >= size, "an answer that breaks off"
-        found.append((int(head.split(b" ")[1]), raw[:size]))
-        raw = raw[size:]
-    return found
-
-
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
@@ -133,9 +115,14 @@ def test_a_connection_is_used_again(served: Any) -> None:
 def test_pipelined_requests_are_answered_in_order(served: Any) -> None:
     """Requests that come in one packet are answered one after the other, each by itself."""
     bodies = [json.dumps({"features": ROW, "id": str(i)}).encode() for i in range(60)]
-    last = post("Connection: close", body=json.dumps({"features": ROW, "id": "last"}).encode())
-    raw = b"".join(post(body=body) for body in bodies) + b"GET /v2 HTTP/1.1\r\nHost: a\r\n\r\n" + post(body=b"{") + last
-    got = answers(served.raw(raw))
+    last = served.post("Connection: close", body=json.dumps({"features": ROW, "id": "last"}).encode())
+    raw = (
+        b"".join(served.post(body=body) for body in bodies)
+        + b"GET /v2 HTTP/1.1\r\nHost: a\r\n\r\n"
+        + served.post(body=b"{")
+        + last
+    )
+    got = served.answers(served.raw(raw))
     assert [status for status, _ in got] == [200] * 61 + [400, 200]
     assert [json.loads(body)["id"] for _, body in got[:60]] == [str(i) for i in range(60)]
     assert json.loads(got[-1][1])["id"] == "last"
@@ -147,7 +134,7 @@ def test_pipelined_requests_are_answered_in_order(served: Any) -> None:
 @pytest.mark.parametrize("good", [1, 3])
 def test_what_came_before_bad_bytes_is_answered(served: Any, good: int, spoil: bytes) -> None:
     """Good requests in the same packet as bytes that are no HTTP get their answers first, then comes the 400."""
-    got = answers(served.raw(post() * good + spoil))
+    got = served.answers(served.raw(served.post() * good + spoil))
     assert [status for status, _ in got] == [200] * good + [400]
 
 
@@ -155,28 +142,30 @@ def test_what_came_before_bad_bytes_is_answered(served: Any, good: int, spoil: b
 def test_what_came_before_the_end_is_answered(served: Any, good: int) -> None:
     """A client that sends several requests and closes its sending half at once gets all the answers, and then the end."""
     with served.dial() as client:
-        client.sendall(post() * good + b"GET /v2 HTT")
+        client.sendall(served.post() * good + b"GET /v2 HTT")
         client.shutdown(socket.SHUT_WR)
-        got = answers(b"".join(iter(lambda: client.recv(65536), b"")))
+        got = served.answers(b"".join(iter(lambda: client.recv(65536), b"")))
     assert [status for status, _ in got[:good]] == [200] * good
     assert len(got) <= good + 1  # the half request may be refused, or not
 
 
 def test_requests_in_small_pieces(served: Any) -> None:
     """The same bytes one at a time give the same answers."""
-    raw = post() + post("Transfer-Encoding: chunked", body=b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY), length=False)
+    raw = served.post() + served.post(
+        "Transfer-Encoding: chunked", body=b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY), length=False
+    )
     with served.dial() as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for i in range(len(raw)):
             client.sendall(raw[i : i + 1])
-        client.sendall(post("Connection: close"))
-        got = answers(b"".join(iter(lambda: client.recv(65536), b"")))
+        client.sendall(served.post("Connection: close"))
+        got = served.answers(b"".join(iter(lambda: client.recv(65536), b"")))
     assert [status for status, _ in got] == [200, 200, 200]
 
 
 def test_expect_100_continue(served: Any) -> None:
     """A client that waits for leave to send its body gets it, and then the answer."""
-    head, _, body = post("Expect: 100-continue", "Connection: close").partition(b"\r\n\r\n")
+    head, _, body = served.post("Expect: 100-continue", "Connection: close").partition(b"\r\n\r\n")
     with served.dial() as client:
         client.sendall(head + b"\r\n\r\n")
         assert client.recv(1000).startswith(b"HTTP/1.1 100 ")
@@ -196,8 +185,8 @@ def test_expect_100_continue(served: Any) -> None:
 )
 def test_chunks_of_all_kinds(served: Any, body: bytes) -> None:
     """Chunks of any size, with extensions, leading zeros and trailers; the next request is read where this one ends."""
-    raw = post("Transfer-Encoding: chunked", body=body, length=False) + post("Connection: close")
-    assert [status for status, _ in answers(served.raw(raw))] == [200, 200]
+    raw = served.post("Transfer-Encoding: chunked", body=body, length=False) + served.post("Connection: close")
+    assert [status for status, _ in served.answers(served.raw(raw))] == [200, 200]
 
 
 @pytest.mark.parametrize(
@@ -206,11 +195,11 @@ def test_chunks_of_all_kinds(served: Any, body: bytes) -> None:
 def test_connections_that_end(served: Any, request_line: bytes) -> None:
     """HTTP/1.0, and `Connection: close` in any case, end the connection after the answer."""
     head = request_line + b"\r\nHost: a\r\n" + (b"" if b"1.0" in request_line else b"CONNECTION: Close\r\n")
-    got = answers(served.raw(head + b"content-LENGTH:   %d  \r\n\r\n" % len(BODY) + BODY))
+    got = served.answers(served.raw(head + b"content-LENGTH:   %d  \r\n\r\n" % len(BODY) + BODY))
     assert [status for status, _ in got] == [200]
 
 
 def test_what_follows_an_answer_that_closes_is_not_read(served: Any) -> None:
     """After `Connection: close` nothing more is answered: no request can hide behind another one's body."""
-    got = answers(served.raw(post("Connection: close") + post()))
+    got = served.answers(served.raw(served.post("Connection: close") + served.post()))
     assert [status for status, _ in got] == [200]
