@@ -15,6 +15,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -72,7 +73,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Scored:
-    """The answer to one row. `error` says why a row was refused; then the rest is empty."""
+    """The answer to one row. `error` says why a row was refused; then the rest is empty.
+
+    A model without classes gives `values` instead of label, confidence and probabilities: a number for each output, or a list.
+    """
 
     id: str | None = None
     label: str = ""
@@ -81,6 +85,7 @@ class Scored:
     model: str = ""
     version: int = 0
     error: str = ""
+    values: Mapping[str, float | Sequence[float] | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +159,8 @@ class Model:
     loop: str
     version: int
     kinds: Mapping[str, str]  # feature: number or category
-    classes: Sequence[str]
+    classes: Sequence[str]  # empty: it answers with values
+    outputs: Mapping[str, int]  # name: how many values a row
 
 
 def _healthy(connection: http.client.HTTPConnection) -> Model:
@@ -167,7 +173,8 @@ def _healthy(connection: http.client.HTTPConnection) -> Model:
         name, version = server["parameters"]["model"], int(server["parameters"]["model_version"])
         _, model = _request(connection, "GET", f"/v2/models/{name}")
         kinds = {feature["name"]: feature["kind"] for feature in model["parameters"]["features"]}
-        return Model(connection, name, version, kinds, model["parameters"]["classes"])
+        outputs = {output["name"]: math.prod(output["shape"][1:]) for output in model["outputs"]}
+        return Model(connection, name, version, kinds, model["parameters"]["classes"], outputs)
     except (KeyError, TypeError, ValueError) as error:
         raise NoServerError(f"expected a server of edgeloop, got another one: {error!r}") from error
 
@@ -215,6 +222,8 @@ def _document(item: Item) -> dict[str, Any]:
 def _scored(row: Mapping[str, Any], settings: Settings) -> Scored:
     if settings.version not in (None, row["version"]):
         raise WrongVersionError(f"{row['model']}: expected version {settings.version}, got {row['version']}")
+    if "values" in row:
+        return Scored(row["id"], model=row["model"], version=row["version"], values=row["values"])
     return Scored(row["id"], row["label"], row["confidence"], row["probabilities"], row["model"], row["version"])
 
 

@@ -52,7 +52,7 @@ def _info(options: argparse.Namespace) -> int:
 
     folder = Path(options.model)
     model = load_model(folder, options.runtime)
-    metadata = model_metadata(model.reference, model.version.number, model.scorer)
+    metadata = model_metadata(model)
     document: dict[str, Any] = {
         "loop": model.version.loop,
         "version": model.version.number,

@@ -24,6 +24,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 from edgeloop_contracts import Counts, FeatureCounts, FeatureReference, Reference, Report
 from edgeloop_contracts.reference import CONFIDENCE_BINS, bin_of
@@ -96,8 +97,8 @@ class _Window:
         self.rows = self.refused = self.failed = self.sequence = 0
         self.features = [_Cells(feature) for feature in reference.features]
         self.classes = [0] * len(reference.classes)
-        self.confidence = [0] * CONFIDENCE_BINS
-        self.confidence_sums = [0] * CONFIDENCE_BINS
+        self.confidence = [0] * (CONFIDENCE_BINS if reference.classes else 0)
+        self.confidence_sums = [0] * len(self.confidence)
         self.latency = [0] * (len(LATENCY_EDGES_US) + 1)
         self.dirty = True
 
@@ -170,13 +171,15 @@ class Monitor:
 
         `rows` [n][features] with NaN for missing and category codes as numbers, `labels` [n] class indices, `confidences`
         [n] largest probabilities, `starts_s` [n] window starts; `latency_us` is the whole request's and holds for each row.
+        A model without classes has neither labels nor confidences: both are empty.
         """
         place = bisect_left(LATENCY_EDGES_US, latency_us)
         totals = self.totals
         totals.rows += len(rows)
         totals.latency[place] += len(rows)
         totals.latency_sum_us += latency_us * len(rows)
-        for row, label, confidence, start_s in zip(rows, labels, confidences, starts_s, strict=True):
+        answers = zip(labels, confidences, strict=True) if self.reference.classes else repeat(None, len(rows))
+        for row, answer, start_s in zip(rows, answers, starts_s, strict=True):
             window = self._windows.get(start_s) or self._open(start_s)
             if window is None:
                 totals.uncounted += 1
@@ -184,10 +187,12 @@ class Monitor:
             window.rows += 1
             window.dirty = True
             window.latency[place] += 1
-            window.classes[label] += 1
-            scaled = bin_of(confidence)
-            window.confidence[scaled] += 1
-            window.confidence_sums[scaled] += round(confidence * PER_UNIT)
+            if answer:
+                label, confidence = answer
+                window.classes[label] += 1
+                scaled = bin_of(confidence)
+                window.confidence[scaled] += 1
+                window.confidence_sums[scaled] += round(confidence * PER_UNIT)
             self._count_row(row, window.features)
 
     def _count_row(self, row: Sequence[float], features: list[_Cells]) -> None:

@@ -1,4 +1,4 @@
-"""`edgeloop-node score`: rows of a CSV file in, labels and probabilities out, as CSV or JSON lines.
+"""`edgeloop-node score`: rows of a CSV file in, answers out, as CSV or JSON lines: labels and probabilities, or values.
 
 Columns that are features are used, others are named once on stderr and left out; a feature without a column is a mistake.
 The output has a line for each row; a refused row's line is empty (CSV) or holds `error` (JSON), and stderr says why.
@@ -13,11 +13,11 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from edgeloop_node.access import (
     AccessError,
@@ -101,6 +101,19 @@ def _items(
             yield lines, _item(dict(zip(header, cells, strict=True)), model, options)
 
 
+CLASS_FIELDS = ("label", "confidence", "probabilities")
+
+
+def _value_columns(outputs: Mapping[str, int]) -> list[str]:
+    """A column for each value: an output's name, with the value's place where it has several."""
+    several = {name: [f"{name}_{i}" for i in range(width)] for name, width in outputs.items()}
+    return [column for name, width in outputs.items() for column in ([name] if width == 1 else several[name])]
+
+
+def _flat(values: Mapping[str, Any]) -> list[Any]:
+    return [item for value in values.values() for item in (value if isinstance(value, list) else [value])]
+
+
 class _Writer:
     """Writes answers as CSV or JSON lines."""
 
@@ -108,18 +121,24 @@ class _Writer:
         self._classes, self._json = list(model.classes), options.json
         self._id = [options.id] if options.id else []
         self._csv = csv.writer(sys.stdout, lineterminator="\n")
+        scores = ["label", "confidence", *(f"p_{name}" for name in self._classes)]
+        self._columns = scores if self._classes else _value_columns(model.outputs)
         if not self._json:
-            self._csv.writerow([*self._id, "label", "confidence", *(f"p_{name}" for name in self._classes), "version"])
+            self._csv.writerow([*self._id, *self._columns, "version"])
 
     def write(self, answer: Scored) -> None:
         if self._json:
             document = asdict(answer) if not answer.error else {"id": answer.id, "error": answer.error}
-            document.pop("error", None) if not answer.error else None
+            if not answer.error:
+                for name in ("error", *(("values",) if self._classes else CLASS_FIELDS)):
+                    document.pop(name)
             print(json.dumps(document))
             return
         names = [answer.id or ""] if self._id else []
         if answer.error:
-            self._csv.writerow([*names, "", "", *("" for _ in self._classes), ""])
+            self._csv.writerow([*names, *("" for _ in self._columns), ""])
+        elif not self._classes:
+            self._csv.writerow([*names, *_flat(answer.values), answer.version])
         else:
             scores = [answer.probabilities[name] for name in self._classes]
             self._csv.writerow([*names, answer.label, answer.confidence, *scores, answer.version])

@@ -66,7 +66,7 @@ int main(void) {
     for (int i = 0; i < FEATURES; i++) printf("%u %u %u %u\n", data_features[i].bins, data_features[i].first_bin,
                                              data_features[i].sums, data_features[i].first_sum);
     for (int i = 0; i < GOLDEN_ROWS * FEATURES; i++) printf("%.9g\n", data_golden_rows[i]);
-    for (int i = 0; i < GOLDEN_ROWS * CLASSES; i++) printf("%.9g\n", data_golden_probabilities[i]);
+    for (int i = 0; i < GOLDEN_ROWS * CLASSES; i++) printf("%.9g\n", data_golden_floats[i]);
     hex(data_model_json); hex(data_server_json); printf("%d %d %d\n", BINS, SUMS, VERSION);
 }
 """

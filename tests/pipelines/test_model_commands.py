@@ -122,16 +122,57 @@ def test_a_folder_with_other_things_is_left_alone(model, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "out"]
 
 
-def test_what_is_no_classifier_gets_a_program(tmp_path, capsys):
-    """`predict` in the server's place: rows in, outputs out."""
-    path = write_model(tmp_path / "scores.onnx", label=False)
+def write_regressor(path: Path, targets: int = 1) -> Path:
+    """A forest of regression trees over three features, as skl2onnx writes it."""
+    from skl2onnx import to_onnx
+    from sklearn.ensemble import RandomForestRegressor
+
+    draw = np.random.default_rng(4)
+    rows = draw.normal(size=(200, 3)).astype(np.float32)
+    truth = rows @ draw.normal(size=(3, targets)).astype(np.float32)
+    fitted = RandomForestRegressor(5, max_depth=4, random_state=0).fit(rows, truth if targets > 1 else truth[:, 0])
+    path.write_bytes(to_onnx(fitted, rows[:1], target_opset={"": 18, "ai.onnx.ml": 3}).SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("targets", [1, 3])
+def test_what_is_no_classifier_is_served_too(targets, tmp_path, capsys):
+    """Compiled, proved on its golden rows, its answers those of onnxruntime to the last bit: they are sums of leaves."""
+    from edgeloop_components.runtimes.onnxruntime import session
+
+    path = write_regressor(tmp_path / "power.onnx", targets)
     assert main(["model", "compile", str(path), "-o", str(tmp_path / "out")]) == 0
-    assert "no classifier" in capsys.readouterr().out
+    assert "no classifier: outputs variable" in capsys.readouterr().out
+    server = tmp_path / "out" / host_platform() / "server"
+    assert (
+        subprocess.run([server, "selftest"], capture_output=True, text=True, check=True).stdout == "self-test passed\n"
+    )
+    said = json.loads(subprocess.run([server, "info"], capture_output=True, check=True).stdout)
+    assert said["outputs"] == [{"name": "variable", "datatype": "FP32", "shape": [-1, targets]}]
+    rows = np.random.default_rng(5).normal(size=(50, 3)).astype(np.float32)
+    raw = subprocess.run([server, "predict"], input=rows.tobytes(), capture_output=True, check=True).stdout
+    (expected,) = session(path.read_bytes()).run(None, {"X": rows})
+    assert np.frombuffer(raw, np.float32).reshape(50, targets).tolist() == expected.tolist()
+
+
+def test_rows_too_wide_for_a_server_get_a_program(tmp_path, capsys):
+    """`predict` in the server's place: rows in, outputs out; the other runtime, which has no such program, refuses."""
+    from onnx import TensorProto, helper
+
+    width = 20_000
+    given, made = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", width]) for n in ("X", "Y"))
+    graph = helper.make_graph([helper.make_node("Relu", ["X"], ["Y"])], "g", [given], [made])
+    path = tmp_path / "wide.onnx"
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    assert main(["model", "compile", str(path), "-o", str(tmp_path / "out")]) == 0
+    assert "too wide to serve, predict instead" in capsys.readouterr().out
     program = tmp_path / "out" / host_platform() / "predict"
-    raw = subprocess.run(
-        [program], input=np.zeros((3, 2), np.float32).tobytes(), capture_output=True, check=True
-    ).stdout
-    assert np.frombuffer(raw, np.float32).reshape(3, 2).sum(axis=1) == pytest.approx([1, 1, 1])
+    rows = np.random.default_rng(0).normal(size=(3, width)).astype(np.float32)
+    raw = subprocess.run([program], input=rows.tobytes(), capture_output=True, check=True).stdout
+    assert (np.frombuffer(raw, np.float32).reshape(3, width) == np.maximum(rows, 0)).all()
+    assert main(["model", "compile", str(path), "--runtime", "onnxruntime", "-o", str(tmp_path / "other")]) == 1
+    assert "expected rows that a server can answer and count" in capsys.readouterr().err
 
 
 def test_onnxruntime_gets_a_model_folder(model, tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 The convention: one input `X` float32 [N, features], the outputs `label` int64 [N] (the place of the class) and `probabilities`
 float32 [N, classes]. So a map of classes gives way to the tensor before it, class names to their places, and an input for
-each column to one input that is split. What is no classifier keeps its names; only columns are joined.
+each column to one input that is split. What is no classifier keeps its names; only columns are joined, and maps are tensors.
 
 Refuses inputs that cannot be joined, and a classifier whose classes are nowhere named nor counted.
 """
@@ -14,6 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgeloop_components.compile.protos import (
+    inputs_of,
+    kind_of,
+    opset_of,
+    rename,
+    shape_of,
+    tensor_value,
+    with_own_operators,
+)
 from edgeloop_components.runtimes import ModelError
 
 __all__ = ["Adapted", "adapted"]
@@ -45,14 +54,15 @@ def adapted(original: Any, *, classify: bool = True) -> Adapted:
     model.CopyFrom(original)
     graph = model.graph
     columns = _join_columns(model)
-    given = _inputs(graph)[0]
+    given = inputs_of(graph)[0]
     features = columns or _features(model, given)
     ends = _classifier_ends(graph) if classify else None
     if ends is None:
+        _without_maps(model)
         return Adapted(model, features, columns, (), "", "")
     label, probabilities, inner = ends
     classes = _classes(model, inner, label)
-    kinds = {value.name: _kind(value) for value in graph.output}
+    kinds = {value.name: kind_of(value) for value in graph.output}
     numbered = _metadata(model, "classes") is not None and kinds[label] == "INT64"
     if not numbered:
         _number_labels(graph, classes)
@@ -60,75 +70,59 @@ def adapted(original: Any, *, classify: bool = True) -> Adapted:
     del graph.node[:]
     graph.node.extend(kept)
     clipped = not _bounded(graph, inner)
-    _rename(graph, _free_names(graph, {given.name: "X", label: "label", inner: "probabilities"}))
+    rename(graph, _free_names(graph, {given.name: "X", label: "label", inner: "probabilities"}))
     _set_ends(graph, len(features), len(classes))
     if clipped:
         _clip(model)
     return Adapted(model, features, columns, classes, label, probabilities, numbered=numbered, clipped=clipped)
 
 
-def _inputs(graph: Any) -> list[Any]:
-    weights = {tensor.name for tensor in graph.initializer}
-    found = [value for value in graph.input if value.name not in weights]
-    if not found:
-        raise ModelError("expected an input, found none")
-    return found
-
-
-def _kind(value: Any) -> str:
+def _without_maps(model: Any) -> None:
+    """Gives out the tensor that a map of classes was made of, under the map's name."""
     import onnx
 
-    if value.type.WhichOneof("value") != "tensor_type":
-        return "map"
-    return str(onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type))
-
-
-def _shape(value: Any) -> list[int | None]:
-    return [dim.dim_value or None for dim in value.type.tensor_type.shape.dim]
-
-
-def _opset(model: Any) -> int:
-    return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 13)
+    maps = {node.output[0]: node for node in model.graph.node if node.op_type == "ZipMap"}
+    for node in maps.values():
+        node.CopyFrom(onnx.helper.make_node("Identity", [node.input[0]], [node.output[0]]))
+    for output in model.graph.output:
+        if output.name in maps:
+            output.CopyFrom(tensor_value(output.name, onnx.TensorProto.FLOAT, ["N", None]))
+    if maps:
+        with_own_operators(model)
 
 
 def _join_columns(model: Any) -> tuple[str, ...]:
     """Puts one input in the place of several of one column each; their names."""
     import onnx
 
-    inputs = _inputs(model.graph)
+    inputs = inputs_of(model.graph)
     if len(inputs) == 1:
         return ()
-    strangers = [value for value in inputs if _kind(value) != "FLOAT" or _shape(value)[1:] != [1]]
+    strangers = [value for value in inputs if kind_of(value) != "FLOAT" or shape_of(value)[1:] != [1]]
     if strangers:
-        shown = f"{strangers[0].name!r} {_kind(strangers[0]).lower()} {_shape(strangers[0])}"
+        shown = f"{strangers[0].name!r} {kind_of(strangers[0]).lower()} {shape_of(strangers[0])}"
         raise ModelError(
             f"expected one input, or several of one column of floats each, found {shown} among {len(inputs)}"
         )
     names = tuple(str(value.name) for value in inputs)
     joined = "X" if "X" not in names else "edgeloop_columns"
     sizes = onnx.helper.make_tensor("edgeloop_widths", onnx.TensorProto.INT64, [len(names)], [1] * len(names))
-    if _opset(model) >= 13:
+    if opset_of(model) >= 13:
         model.graph.initializer.append(sizes)
         split = onnx.helper.make_node("Split", [joined, sizes.name], names, axis=1)
     else:
         split = onnx.helper.make_node("Split", [joined], names, axis=1, split=[1] * len(names))
     del model.graph.input[:]
-    model.graph.input.append(_value(joined, onnx.TensorProto.FLOAT, ["N", len(names)]))
+    model.graph.input.append(tensor_value(joined, onnx.TensorProto.FLOAT, ["N", len(names)]))
     model.graph.node.insert(0, split)
     return names
-
-
-def _value(name: str, kind: int, shape: Sequence[Any]) -> Any:
-    import onnx
-
-    return onnx.helper.make_tensor_value_info(name, kind, shape)
 
 
 def _features(model: Any, given: Any) -> tuple[str, ...]:
     """Names from the metadata that training wrote, else x0, x1, ..."""
     import math
 
-    width = math.prod(size or 1 for size in _shape(given)[1:])
+    width = math.prod(size or 1 for size in shape_of(given)[1:])
     named = _metadata(model, "features")
     return named if named is not None and len(named) == width else tuple(f"x{place}" for place in range(width))
 
@@ -146,12 +140,12 @@ def _metadata(model: Any, key: str) -> tuple[str, ...] | None:
 def _classifier_ends(graph: Any) -> tuple[str, str, str] | None:
     """The outputs that hold label and probabilities, and the tensor with the latter; None where it is no classifier."""
     maps = {node.output[0]: str(node.input[0]) for node in graph.node if node.op_type == "ZipMap"}
-    given = _inputs(graph)[0]
-    labels = [str(v.name) for v in graph.output if _kind(v) in ("INT64", "STRING") and len(_shape(v)) <= 1]
-    scores = [v for v in graph.output if v.name in maps or (_kind(v) == "FLOAT" and len(_shape(v)) == 2)]
+    given = inputs_of(graph)[0]
+    labels = [str(v.name) for v in graph.output if kind_of(v) in ("INT64", "STRING") and len(shape_of(v)) <= 1]
+    scores = [v for v in graph.output if v.name in maps or (kind_of(v) == "FLOAT" and len(shape_of(v)) == 2)]
     named = [v for v in scores if "prob" in v.name.lower()]
     found = named if len(named) == 1 else scores
-    if len(labels) != 1 or len(found) != 1 or len(_shape(given)) != 2 or _kind(given) != "FLOAT":
+    if len(labels) != 1 or len(found) != 1 or len(shape_of(given)) != 2 or kind_of(given) != "FLOAT":
         return None
     name = str(found[0].name)
     return labels[0], name, maps.get(name, name)
@@ -204,10 +198,10 @@ def _width(model: Any, tensor: str) -> int | None:
     import onnx
 
     declared = {v.name: v for v in (*model.graph.value_info, *model.graph.output)}
-    if tensor not in declared or len(_shape(declared[tensor])) != 2:
+    if tensor not in declared or len(shape_of(declared[tensor])) != 2:
         inferred = onnx.shape_inference.infer_shapes(model)
         declared = {v.name: v for v in (*inferred.graph.value_info, *inferred.graph.output)}
-    return _shape(declared[tensor])[-1] if tensor in declared and _shape(declared[tensor]) else None
+    return shape_of(declared[tensor])[-1] if tensor in declared and shape_of(declared[tensor]) else None
 
 
 def _number_labels(graph: Any, classes: Sequence[str]) -> None:
@@ -235,12 +229,12 @@ def _set_ends(graph: Any, features: int, classes: int) -> None:
     import onnx
 
     del graph.input[:]
-    graph.input.append(_value("X", onnx.TensorProto.FLOAT, ["N", features]))
+    graph.input.append(tensor_value("X", onnx.TensorProto.FLOAT, ["N", features]))
     del graph.output[:]
     graph.output.extend(
         [
-            _value("label", onnx.TensorProto.INT64, ["N"]),
-            _value("probabilities", onnx.TensorProto.FLOAT, ["N", classes]),
+            tensor_value("label", onnx.TensorProto.INT64, ["N"]),
+            tensor_value("probabilities", onnx.TensorProto.FLOAT, ["N", classes]),
         ]
     )
 
@@ -262,12 +256,11 @@ def _clip(model: Any) -> None:
     """Keeps the output `probabilities` within [0, 1]."""
     import onnx
 
-    if not any(entry.domain in ("", "ai.onnx") for entry in model.opset_import):
-        model.opset_import.append(onnx.helper.make_opsetid("", 13))
+    with_own_operators(model)
     graph, make = model.graph, onnx.helper.make_node
     loose = "edgeloop_shares"
-    _rename(graph, {"probabilities": loose})
-    if _opset(model) >= 11:
+    rename(graph, {"probabilities": loose})
+    if opset_of(model) >= 11:
         ends = {"edgeloop_none": 0.0, "edgeloop_all": 1.0}
         graph.initializer.extend(
             onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [], [end]) for name, end in ends.items()
@@ -287,11 +280,3 @@ def _free_names(graph: Any, wanted: Mapping[str, str]) -> dict[str, str]:
             place = next(i for i in range(len(used) + 1) if f"inner{i}_{name}" not in used)
             names[name] = f"inner{place}_{name}"
     return names
-
-
-def _rename(graph: Any, names: Mapping[str, str]) -> None:
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-    for tensor in graph.initializer:
-        tensor.name = names.get(tensor.name, tensor.name)

@@ -1,7 +1,8 @@
 """A lone ONNX file: no loop, no data, no reference. What it is, what it answers, and what it is compiled from.
 
-A classifier as converters write it is brought to edgeloop's convention (compile/adapt.py), so that it can be served in full;
-anything else keeps its inputs and outputs as they are. What the file itself answers is asked of onnxruntime on one thread.
+A classifier as converters write it is brought to edgeloop's convention (compile/adapt.py), so that it is served with classes
+and confidence; anything else keeps its inputs and outputs as they are. What the file itself answers is asked of onnxruntime on
+one thread.
 
 Refuses what onnxruntime cannot load, and rows that do not have a fixed size.
 """
@@ -61,7 +62,7 @@ class Lone:
 
     @property
     def classifier(self) -> bool:
-        """Whether it gives a label and probabilities, and so can be served in full."""
+        """Whether it gives a label and probabilities, and so is served with classes and confidence."""
         return bool(self.adapted.classes)
 
     @property
@@ -149,7 +150,7 @@ def _answers(loaded: Any, taken: Adapted) -> Callable[[Matrix], Mapping[str, Arr
         parts = [run(rows[start : start + size]) for start in range(0, len(rows), size)]
         if taken.classes:
             return _as_places(parts, taken)
-        return {name: np.concatenate([part[place] for part in parts]) for place, name in enumerate(names)}
+        return {name: np.concatenate([_matrix(part[place]) for part in parts]) for place, name in enumerate(names)}
 
     return outputs
 

@@ -1,7 +1,7 @@
 """Compiles a lone ONNX file into a folder: a server for each platform, C sources, a library of this machine, a manifest.
 
     <platform>/server   the whole server, static
-    <platform>/predict  instead of it for what is no classifier: rows of float32 in, outputs out
+    <platform>/predict  instead of it for rows too wide to be served: rows of float32 in, outputs out
     model.c, model.h    the model alone, for any C compiler
     model.so            the same as a shared library of this machine
     reference.json, golden.json, version.json, manifest.json
@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop_components.compile.lone import Lone
-from edgeloop_components.compile.lone_documents import write_documents
+from edgeloop_components.compile.lone_documents import servable, write_documents
 from edgeloop_components.native.build import build_library, build_predict, build_server, software, write_source
 from edgeloop_components.native.emit import Emitted
 from edgeloop_components.native.toolchain import version as zig_version
-from edgeloop_components.runtimes import RUNTIMES, RuntimeRefused
+from edgeloop_components.runtimes import RUNTIMES, ModelError, RuntimeRefused
 from edgeloop_components.runtimes.onnxruntime import compile_adapted
 
 __all__ = ["MANIFEST", "OutputError", "build_lone", "build_program"]
@@ -64,7 +64,7 @@ def build_lone(
     with _replacing(out) as folder:
         for name in kept:
             shutil.copytree(out / name, folder / name)
-        if lone.classifier:
+        if servable(lone):
             write_documents(lone, folder, seed)
         facts = BUILDERS[runtime](lone, folder, platforms, instruction_set, say)
         manifest = _manifest(lone, folder, runtime, facts)
@@ -125,8 +125,8 @@ def _remove(old: Path) -> None:
 def build_program(
     lone: Lone, emitted: Emitted, documents: Path, place: Path, *, platform: str, instruction_set: str = ""
 ) -> Path:
-    """The server in `place`, from the documents in a folder; for what is no classifier the program `predict`."""
-    if lone.classifier:
+    """The server in `place`, from the documents in a folder; where rows are too wide for one, the program `predict`."""
+    if servable(lone):
         build_server(emitted, documents, place / "server", platform=platform, instruction_set=instruction_set)
         return place / "server"
     build_predict(emitted, place / "predict", platform=platform, instruction_set=instruction_set)
@@ -157,7 +157,9 @@ def _onnxruntime(
     lone: Lone, folder: Path, platforms: Sequence[str], _instruction_set: str, say: Say
 ) -> Mapping[str, Mapping[str, Any]]:
     """A model folder for `edgeloop-node server --model`, the same for every platform."""
-    compile_adapted(lone.adapted.model, folder, str(lone.path))
+    if not servable(lone):
+        raise ModelError(f"{lone.path}: expected rows that a server can answer and count, found wider ones")
+    compile_adapted(lone.adapted.model, folder, str(lone.path), classifier=lone.classifier)
     say(f"model.onnx: checked, {(folder / 'model.onnx').stat().st_size} bytes")
     return {platform: {} for platform in platforms}
 
@@ -178,6 +180,7 @@ def _manifest(lone: Lone, folder: Path, runtime: str, facts: Mapping[str, Mappin
         "compiler": f"zig {zig_version()}" if runtime == "native" else "",
         "classes": list(lone.adapted.classes),
         "features": list(lone.adapted.features),
+        "outputs": [output.name for output in lone.graph.outputs] if (folder / "golden.json").is_file() else [],
         "platforms": {
             name: {"instruction_set": facts.get(name, {}).get("instruction_set", "")} for name in found or facts
         },

@@ -1,7 +1,10 @@
 """The documents that a server needs, made up for a lone ONNX file: there is no training data to say more.
 
 Bins are the thresholds of the model's own trees, a handful of each feature, else there is one bin; all counts are zero, so
-that nothing can be judged by them. Golden rows are made up, with the answers that onnxruntime gives to the file.
+that nothing can be judged by them. Golden rows are made up, with the answers that onnxruntime gives to the file: of a
+classifier labels and probabilities, of any other graph its outputs as they are.
+
+Refuses a classifier that answers no row soundly, and outputs that are neither float32 nor int64 nor listed texts.
 """
 
 from __future__ import annotations
@@ -9,34 +12,59 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.compile.lone import Lone, is_distribution
 from edgeloop_components.compile.rows import Range
 from edgeloop_components.ingest.files import write_document
+from edgeloop_components.native.embed import report_bytes
+from edgeloop_components.onnxgraph import Unsupported
 from edgeloop_components.runtimes import ModelError
 from edgeloop_components.train.golden import said
 from edgeloop_contracts import CalibrationMap, FeatureReference, ModelVersion, Reference, digest_of, schema_hash_of
+from edgeloop_contracts.golden import Tensor
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Array = npt.NDArray[Any]
 
-__all__ = ["write_documents"]
+__all__ = ["servable", "write_documents"]
 
 GOLDEN_ROWS, MOST_EDGES = 48, 31
+GOLDEN_NUMBERS = 16_384  # of all golden rows of a graph that is no classifier: 64 KiB in its server
+MOST_BYTES = 2 * 1024 * 1024  # of an answer and of a report: OUTPUT_MOST in the server's output.h
+HEAD_BYTES = 64 * 1024  # what an answer has around its values, at most
+VALUE_BYTES = {"FP32": 4, "INT64": 8}
+DATATYPES = {"float32": "FP32", "int64": "INT64"}
 _FINEST = 2.0**-40
 
 
 def write_documents(lone: Lone, folder: Path, seed: int) -> None:
-    """Writes a classifier's reference.json, golden.json and version.json. ModelError when it answers no row soundly."""
+    """Writes reference.json, golden.json and version.json. ModelError."""
     reference = _reference(lone)
     write_document(folder / "reference.json", reference)
-    golden = json.dumps(_golden(lone, seed), ensure_ascii=False, allow_nan=False)
+    made = _class_golden(lone, seed) if lone.classifier else _tensor_golden(lone, seed)
+    golden = json.dumps(made, ensure_ascii=False, allow_nan=False)
     (folder / "golden.json").write_text(golden + "\n")
     write_document(folder / "version.json", _version(lone, reference.schema_hash, folder))
+
+
+def servable(lone: Lone) -> bool:
+    """Whether a server has room for the answer to a row, and for a report on all its values. ModelError.
+
+    A classifier is served in any case.
+    """
+    if lone.classifier:
+        return True
+    answer = sum(tensor.width * VALUE_BYTES[tensor.datatype] for tensor in _tensors(lone, _one_answer(lone)))
+    return max(answer + HEAD_BYTES, report_bytes(_reference(lone))) <= MOST_BYTES
+
+
+def _one_answer(lone: Lone) -> Mapping[str, Array]:
+    return lone.outputs(lone.probes(1, 0).rows[:1])
 
 
 def _reference(lone: Lone) -> Reference:
@@ -76,7 +104,51 @@ def _edges(thresholds: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(thresholds[place] for place in places)
 
 
-def _golden(lone: Lone, seed: int) -> dict[str, Any]:
+def _tensors(lone: Lone, answers: Mapping[str, Array]) -> list[Tensor]:
+    """The outputs as a server describes them."""
+    return [_tensor(lone, name, values) for name, values in answers.items()]
+
+
+def _tensor(lone: Lone, name: str, values: Array) -> Tensor:
+    texts: tuple[str, ...] = ()
+    if values.dtype.kind in "OUS":
+        texts = _texts(lone, name)
+    elif values.dtype.name not in DATATYPES:
+        known = ", ".join(DATATYPES)
+        raise ModelError(f"{lone.path}: output {name!r}: expected {known} or text to serve, found {values.dtype.name}")
+    return Tensor(name, DATATYPES.get(values.dtype.name, "INT64"), tuple(values.shape[1:]), texts)
+
+
+def _texts(lone: Lone, name: str) -> tuple[str, ...]:
+    """The texts that an output may give, as the C code numbers them."""
+    try:
+        return lone.emitted().texts[name]
+    except (Unsupported, KeyError) as error:
+        raise ModelError(f"{lone.path}: output {name!r}: expected texts that the graph lists, found others") from error
+
+
+def _tensor_golden(lone: Lone, seed: int) -> dict[str, Any]:
+    """Rows, and what the graph's outputs are and answer, as edgeloop_contracts.golden reads it."""
+    width = len(lone.adapted.features) + sum(tensor.width for tensor in _tensors(lone, _one_answer(lone)))
+    rows = lone.probes(min(GOLDEN_ROWS, max(1, GOLDEN_NUMBERS // width)), seed).rows
+    answers = lone.outputs(rows)
+    shape = [int(size or 1) for size in (lone.graph.input.shape or ())[1:]]
+    return {
+        "rows": _said(rows),
+        "input": {"name": lone.graph.input.name, "shape": shape},
+        "outputs": [_answered(tensor, answers[tensor.name]) for tensor in _tensors(lone, answers)],
+    }
+
+
+def _answered(tensor: Tensor, values: Array) -> dict[str, Any]:
+    texts = {"texts": list(tensor.texts)} if tensor.texts else {}
+    place = {text: number for number, text in enumerate(tensor.texts)}
+    flat = values.reshape(len(values), tensor.width)
+    data = [[place[str(text)] for text in row] for row in flat.tolist()] if texts else _said(flat)
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape), **texts, "data": data}
+
+
+def _class_golden(lone: Lone, seed: int) -> dict[str, Any]:
     rows = lone.probes(GOLDEN_ROWS, seed).rows
     found = lone.outputs(rows)
     sound = is_distribution(found["probabilities"]) & (found["label"] >= 0)

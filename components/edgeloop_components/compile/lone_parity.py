@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edgeloop_components.compile.agreement import Agreement, agreement, raw_digest
 from edgeloop_components.compile.lone import Lone
 from edgeloop_components.compile.lone_build import build_program
-from edgeloop_components.compile.lone_documents import write_documents
+from edgeloop_components.compile.lone_documents import servable, write_documents
 from edgeloop_components.compile.rows import Probes
 from edgeloop_components.compile.tolerance import row_limits
 from edgeloop_components.native.emit import Emitted
@@ -94,7 +94,7 @@ def _native(trial: _Trial, platforms: Sequence[str]) -> list[PlatformParity]:
     found = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        if trial.lone.classifier:
+        if servable(trial.lone):
             write_documents(trial.lone, folder, trial.seed)
         for number, platform in enumerate(platforms, 1):
             trial.say(f"{platform}: {len(trial.probes.rows)} rows ({number} of {len(platforms)})")

@@ -4,8 +4,8 @@ The compiled folder holds the server, which with its signature is all that goes 
 shared library of this machine, which the model is scored through here. The outputs are the same bits on every platform, and
 this is proven by running the very server that is packaged, under emulation where the platform is a foreign one.
 
-Refuses operators that there is no code for, by name; graphs with other inputs and outputs than the convention's; and to
-pass a server that could not be run.
+Refuses operators that there is no code for, by name; graphs with other inputs and outputs than the convention's, where the
+model folder's reference has classes; and to pass a server that could not be run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.runtimes import ModelError, Score
-from edgeloop_contracts import Target
+from edgeloop_contracts import ContractError, Reference, Target, loads
 from edgeloop_contracts.signature import SIGNATURE_FILE
 
 if TYPE_CHECKING:
@@ -48,11 +48,19 @@ def compile_model(model_dir: Path, out: Path, target: Target) -> None:
 
     graph = read_graph(model_dir / "model.onnx")
     emitted = emit(graph)
-    if problem := _problem(emitted):
+    problem = _problem(emitted) if _has_classes(model_dir / "reference.json") else ""
+    if problem:
         raise ModelError(f"{model_dir / 'model.onnx'}: {problem}")
     write_source(emitted, out)
     build_library(emitted, out / LIBRARY)
     build_server(emitted, model_dir, out / SERVER, platform=target.platform, instruction_set=instruction_set_of(target))
+
+
+def _has_classes(path: Path) -> bool:
+    try:
+        return bool(loads(Reference, path.read_bytes()).classes)
+    except (OSError, ContractError) as error:
+        raise ModelError(f"{path}: {error}") from error
 
 
 def _problem(emitted: Emitted) -> str:

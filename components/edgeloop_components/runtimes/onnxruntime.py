@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,21 +101,30 @@ def compile_model(model_dir: Path, out: Path, _: Target) -> None:
     shutil.copyfile(path, out / "model.onnx")
 
 
-def compile_adapted(model: Any, out: Path, name: str) -> None:
-    """The same for an onnx.ModelProto that is in no file; `name` stands for it in errors. ModelError."""
+def compile_adapted(model: Any, out: Path, name: str, *, classifier: bool = True) -> None:
+    """The same for an onnx.ModelProto that is in no file; `name` stands for it in errors. ModelError.
+
+    Without `classifier` any one input and any outputs are taken.
+    """
     content = model.SerializeToString(deterministic=True)
-    _check(model, content, name)
+    _check(model, content, name, convention_problem if classifier else _input_problem)
     (out / "model.onnx").write_bytes(content)
 
 
-def _check(model: Any, content: bytes, name: str) -> None:
+def _input_problem(loaded: Any) -> str:
+    """What keeps a graph that is no classifier from being served."""
+    inputs = [(n.name, n.type) for n in loaded.get_inputs()]
+    return "" if [kind for _, kind in inputs] == ["tensor(float)"] else f"expected one float32 input, got {inputs}"
+
+
+def _check(model: Any, content: bytes, name: str, problem_of: Callable[[Any], str] = convention_problem) -> None:
     import onnx
 
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise ModelError(f"{name}: expected a sound ONNX graph, got: {str(error)[:300]}") from error
-    if problem := convention_problem(session(content, name)):
+    if problem := problem_of(session(content, name)):
         raise ModelError(f"{name}: {problem}")
 
 

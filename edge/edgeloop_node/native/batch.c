@@ -1,5 +1,4 @@
-/* Runs the model over a batch and holds its answers to what probabilities are: none below 0, the sum 1 (within 1e-6; up to
-   1e-3 is rounding of many classes and is made good), the label one of the classes. Anything else is an error of ours. */
+/* Runs the model over a batch, a few rows at a time, into memory that is there from the start. */
 #define _GNU_SOURCE
 #include "batch.h"
 
@@ -7,27 +6,24 @@
 
 #include "clock.h"
 #include "fault.h"
+#include "kind.h"
 #include "memory.h"
 #include "monitor.h"
 
-#define SUM_LIMIT 1e-6
-#define SOUND_LIMIT 1e-3
-
 enum { CHUNK = 16, LARGE_BYTES = 32768 };
 
-double batch_values[MAX_VALUES];
-double batch_times[MAX_ROWS];
-int64_t batch_labels[MAX_ROWS];
-float batch_scores[MAX_SCORES];
+double batch_values[ROWS_AT_ONCE * FEATURES];
+double batch_times[ROWS_AT_ONCE];
+int64_t batch_integers[ROWS_AT_ONCE * ROW_INTEGERS];
+float batch_floats[ROWS_AT_ONCE * ROW_FLOATS];
 
 static float chunk[CHUNK * FEATURES];
 static char scratch[MODEL_SCRATCH_BYTES + 16] __attribute__((aligned(16)));
-static uint32_t label_output, scores_output;
+static uint32_t given_as[OUTPUTS];        /* the place of each output among the model's */
 static void *outputs[MODEL_OUTPUT_COUNT]; /* those that nobody asks for need a place, too */
 
-static bool is_output(uint32_t i, const char *name, model_type type, uint64_t width) {
-    const model_tensor *t = &model_outputs[i];
-    return same(slice_of(t->name), slice_of(name)) && t->type == type && t->width == width;
+static bool is_output(const model_tensor *t, const output_data *o) {
+    return same(slice_of(t->name), o->name) && t->type == (o->whole ? MODEL_INT64 : MODEL_FLOAT32) && t->width == o->width;
 }
 
 static bool place_for(uint32_t i) {
@@ -37,48 +33,36 @@ static bool place_for(uint32_t i) {
 }
 
 const char *batch_setup(void) {
-    bool label = false, scores = false;
+    uint32_t found = 0;
     for (uint32_t i = 0; i < MODEL_OUTPUT_COUNT; i++) {
-        if (is_output(i, "label", MODEL_INT64, 1)) {
-            label_output = i;
-            label = true;
-        } else if (is_output(i, "probabilities", MODEL_FLOAT32, CLASSES)) {
-            scores_output = i;
-            scores = true;
+        uint32_t o = 0;
+        while (o < OUTPUTS && !is_output(&model_outputs[i], &data_outputs[o]))
+            o++;
+        if (o < OUTPUTS) {
+            given_as[o] = i;
+            found++;
         } else if (!place_for(i))
             return "the model: no memory for its outputs";
     }
-    return label && scores ? NULL : "the model: expected the outputs label (int64, one a row) and probabilities (float32, one a class)";
+    return found == OUTPUTS ? NULL : kind_outputs;
 }
 
 int batch_room(uint32_t rows) {
-    uint32_t wide = FEATURES > CLASSES ? FEATURES : CLASSES;
-    uint64_t most = (wide == FEATURES ? MAX_VALUES : MAX_SCORES) / wide;
-    return rows <= most ? 0 : refuse(413, "rows: this model takes at most %u rows at once, got %u", most, (uint64_t)rows);
+    return rows <= ROWS_AT_ONCE
+               ? 0
+               : refuse(413, "rows: this model takes at most %u rows at once, got %u", (uint64_t)ROWS_AT_ONCE, (uint64_t)rows);
 }
 
-static int check(uint32_t row) {
-    float *p = batch_scores + (size_t)row * CLASSES;
-    double total = 0;
-    bool negative = false;
-    for (uint32_t i = 0; i < CLASSES; i++) {
-        total += p[i];
-        negative |= !(p[i] >= 0);
+static void run(const float *rows, uint32_t first, uint32_t count) {
+    for (uint32_t o = 0; o < OUTPUTS; o++) {
+        size_t place = batch_start(o) + (size_t)first * data_outputs[o].width;
+        outputs[given_as[o]] = data_outputs[o].whole ? (void *)(batch_integers + place) : (void *)(batch_floats + place);
     }
-    if (batch_labels[row] < 0 || batch_labels[row] >= CLASSES)
-        return refuse(500, "UnsoundScoreError: label: expected a class below %u, got another", (uint64_t)CLASSES);
-    if (negative || !(total - 1 >= -SOUND_LIMIT && total - 1 <= SOUND_LIMIT))
-        return refuse(500, "UnsoundScoreError: probabilities: expected numbers >= 0 with the sum 1, got the sum %f", total);
-    bool exact = total - 1 >= -SUM_LIMIT && total - 1 <= SUM_LIMIT;
-    for (uint32_t i = 0; i < CLASSES && !exact; i++)
-        p[i] = (float)(p[i] / total);
-    return 0;
+    model_predict(rows, count, outputs, scratch);
 }
 
 void batch_predict(const float *row) {
-    outputs[label_output] = batch_labels;
-    outputs[scores_output] = batch_scores;
-    model_predict(row, 1, outputs, scratch);
+    run(row, 0, 1);
 }
 
 int batch_score(uint32_t rows) {
@@ -87,40 +71,38 @@ int batch_score(uint32_t rows) {
         const double *values = batch_values + (size_t)first * FEATURES;
         for (uint32_t i = 0; i < count * FEATURES; i++)
             chunk[i] = (float)values[i];
-        outputs[label_output] = batch_labels + first;
-        outputs[scores_output] = batch_scores + (size_t)first * CLASSES;
-        model_predict(chunk, count, outputs, scratch);
+        run(chunk, first, count);
         for (uint32_t row = first; row < first + count; row++)
-            if (check(row))
+            if (kind_check(row))
                 return 500;
     }
     return 0;
-}
-
-double batch_confidence(uint32_t row) {
-    const float *p = batch_scores + (size_t)row * CLASSES;
-    float most = p[0];
-    for (uint32_t i = 1; i < CLASSES; i++)
-        most = p[i] > most ? p[i] : most;
-    return most;
 }
 
 void batch_count(uint32_t rows, uint64_t began_ns) {
     double now_s = unix_s(), latency_us = (double)(monotonic_ns() - began_ns) / 1000;
     uint32_t latency_bin = monitor_latency(latency_us, rows);
     for (uint32_t row = 0; row < rows; row++) {
-        double time_s = batch_times[row] == batch_times[row] ? batch_times[row] : now_s, confidence = batch_confidence(row);
-        monitor_row(batch_values + (size_t)row * FEATURES, (uint32_t)batch_labels[row], confidence < 1 ? confidence : 1,
-                    window_start(time_s), latency_bin);
+        double time_s = batch_times[row] == batch_times[row] ? batch_times[row] : now_s;
+        window *w = monitor_row(batch_values + (size_t)row * FEATURES, window_start(time_s), latency_bin);
+        if (w)
+            kind_count(w, row);
     }
 }
 
+static void release(void *start, size_t bytes) {
+    if (bytes > LARGE_BYTES)
+        memory_release(start, bytes);
+}
+
 void batch_release(uint32_t rows) {
-    size_t values = (size_t)rows * FEATURES * sizeof(double), scores = (size_t)rows * CLASSES * sizeof(float);
-    values = values < sizeof batch_values ? values : sizeof batch_values;
-    scores = scores < sizeof batch_scores ? scores : sizeof batch_scores;
-    if (values > LARGE_BYTES)
-        memory_release(batch_values, values);
-    if (scores > LARGE_BYTES)
-        memory_release(batch_scores, scores);
+    rows = rows < ROWS_AT_ONCE ? rows : ROWS_AT_ONCE;
+    release(batch_values, (size_t)rows * FEATURES * sizeof(double));
+    for (uint32_t o = 0; o < OUTPUTS; o++) {
+        size_t values = (size_t)rows * data_outputs[o].width;
+        if (data_outputs[o].whole)
+            release(batch_integers + batch_start(o), values * sizeof(int64_t));
+        else
+            release(batch_floats + batch_start(o), values * sizeof(float));
+    }
 }

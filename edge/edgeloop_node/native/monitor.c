@@ -123,25 +123,15 @@ static void count_category(window *w, uint32_t i, double x) {
     w->counts[f->first_bin + (known ? (uint32_t)x : f->bins - 1)]++;
 }
 
-static uint32_t confidence_bin(double confidence) {
-    double scaled = confidence * CONFIDENCE_BINS;
-    int32_t whole = (int32_t)scaled, bin = scaled == whole ? whole - 1 : whole;
-    return (uint32_t)(bin < 0 ? 0 : bin >= CONFIDENCE_BINS ? CONFIDENCE_BINS - 1 : bin);
-}
-
-void monitor_row(const double *values, uint32_t label, double confidence, int64_t start_s, uint32_t latency_bin) {
+window *monitor_row(const double *values, int64_t start_s, uint32_t latency_bin) {
     window *w = window_of(start_s);
     if (!w) {
         totals.uncounted++;
-        return;
+        return NULL;
     }
-    uint32_t bin = confidence_bin(confidence);
     w->dirty = true;
     w->rows++;
     w->latency[latency_bin]++;
-    w->classes[label]++;
-    w->confidence[bin]++;
-    w->confidence_sums[bin] += (uint64_t)nearest_integer(confidence * 1e6);
     for (uint32_t i = 0; i < FEATURES; i++) {
         if (values[i] != values[i])
             w->missing[i]++;
@@ -150,6 +140,7 @@ void monitor_row(const double *values, uint32_t label, double confidence, int64_
         else
             count_category(w, i, values[i]);
     }
+    return w;
 }
 
 uint32_t monitor_latency(double latency_us, uint32_t rows) {

@@ -4,7 +4,12 @@
 
 #include "document.h"
 
-enum { LATENCY_EDGES = 12, LATENCY_BINS = LATENCY_EDGES + 1, CONFIDENCE_BINS = 20, KEEP_WINDOWS = WINDOWS / 2 < 48 ? WINDOWS / 2 : 48 };
+enum {
+    LATENCY_EDGES = 12,
+    LATENCY_BINS = LATENCY_EDGES + 1,
+    CONFIDENCE_BINS = CLASSES ? 20 : 0, /* without classes there is no confidence */
+    KEEP_WINDOWS = WINDOWS / 2 < 48 ? WINDOWS / 2 : 48
+};
 
 extern const uint32_t latency_edges_us[LATENCY_EDGES];
 
@@ -30,8 +35,9 @@ extern monitor_totals totals;
 
 int64_t window_start(double time_s);
 
-/* Counts one scored row. `values` has NaN for missing and codes for categories. */
-void monitor_row(const double *values, uint32_t label, double confidence, int64_t start_s, uint32_t latency_bin);
+/* Counts one scored row, whose answer kind_count adds to the window that comes back; NULL: no window is free. `values` has NaN
+   for missing and codes for categories. */
+window *monitor_row(const double *values, int64_t start_s, uint32_t latency_bin);
 uint32_t monitor_latency(double latency_us, uint32_t rows); /* counts the request in the totals; its bin */
 
 void monitor_refuse(double now_s); /* a scoring request that was answered with 4xx */

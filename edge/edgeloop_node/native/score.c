@@ -6,12 +6,12 @@
 #include "batch.h"
 #include "fault.h"
 #include "json.h"
-#include "number.h"
+#include "kind.h"
 #include "service.h"
 #include "values.h"
 
 static const slice row_keys[] = {SLICE("features"), SLICE("id"), SLICE("time")};
-static slice ids[MAX_ROWS];
+static slice ids[ROWS_AT_ONCE];
 
 static int32_t feature_of(slice key, uint32_t hint) {
     char name[LONGEST_NAME_BYTES + 1];
@@ -139,18 +139,9 @@ static int rows_read(slice rows, slice extra, uint32_t *count) {
 }
 
 static void row_write(uint32_t row, writer *body) {
-    const float *p = batch_scores + (size_t)row * CLASSES;
     put_text(body, "{\"id\":");
     put_slice(body, ids[row]);
-    put_slice(body, data_class_heads[batch_labels[row]]);
-    for (uint32_t i = 0; i < CLASSES; i++) {
-        if (i)
-            put_char(body, ',');
-        put_slice(body, data_class_keys[i]);
-        put_float(body, p[i]);
-    }
-    put_text(body, "},\"confidence\":");
-    put_float(body, (float)batch_confidence(row));
+    kind_write(row, body);
     put_text(body, ",\"model\":");
     put_slice(body, data_loop_json);
     put_text(body, ",\"version\":");

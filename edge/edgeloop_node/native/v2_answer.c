@@ -2,41 +2,25 @@
 #include <math.h>
 
 #include "batch.h"
-#include "number.h"
+#include "tensor.h"
 #include "v2.h"
 
-static uint64_t bytes_of(uint8_t output, uint32_t rows) {
-    return output == LABEL ? (uint64_t)rows * sizeof(int64_t) : (uint64_t)rows * CLASSES * sizeof(float);
-}
-
-static void values_write(uint8_t output, uint32_t rows, writer *body) {
-    uint32_t count = output == LABEL ? rows : rows * CLASSES;
-    for (uint32_t i = 0; i < count; i++) {
-        if (i)
-            put_char(body, ',');
-        if (output == LABEL)
-            put_u64(body, (uint64_t)batch_labels[i]);
-        else
-            put_float(body, batch_scores[i]);
-    }
-}
-
-static void output_write(const inference *q, uint8_t output, writer *body) {
-    put_text(body, output == LABEL ? "{\"name\":\"label\",\"shape\":[" : "{\"name\":\"probabilities\",\"shape\":[");
+static void output_write(const inference *q, uint32_t output, writer *body) {
+    const output_data *o = &data_outputs[output];
+    put_text(body, "{\"name\":");
+    put_slice(body, o->json);
+    put_text(body, ",\"shape\":[");
     put_u64(body, q->rows);
-    if (output == PROBABILITIES) {
-        put_char(body, ',');
-        put_u64(body, CLASSES);
-    }
-    put_text(body, output == LABEL ? "],\"datatype\":\"INT64\"," : "],\"datatype\":\"FP32\",");
+    put_slice(body, o->sizes);
+    put_text(body, o->whole ? "],\"datatype\":\"INT64\"," : "],\"datatype\":\"FP32\",");
     if (q->binary[output]) {
         put_text(body, "\"parameters\":{\"binary_data_size\":");
-        put_u64(body, bytes_of(output, q->rows));
+        put_u64(body, tensor_bytes(output, q->rows).bytes);
         put_text(body, "}}");
         return;
     }
     put_text(body, "\"data\":[");
-    values_write(output, q->rows, body);
+    tensor_write(output, 0, q->rows, body);
     put_text(body, "]}");
 }
 
@@ -65,7 +49,7 @@ void v2_write(const inference *q, writer *body, service_answer *answer) {
     answer->content_type = "application/octet-stream";
     for (uint32_t i = 0; i < q->count; i++)
         if (q->binary[q->wanted[i]])
-            put(body, q->wanted[i] == LABEL ? (const char *)batch_labels : (const char *)batch_scores, bytes_of(q->wanted[i], q->rows));
+            put_slice(body, tensor_bytes(q->wanted[i], q->rows));
 }
 
 int infer(const service_request *request, writer *body, service_answer *answer) {

@@ -1,7 +1,8 @@
 """The runtimes that can score a model on a node: one row in SCORERS and one module each.
 
-A loader takes the model folder and gives a Scorer; it imports its heavy library inside. To add a runtime: write
-`runtimes/<name>.py` with `load(folder) -> Scorer`, add a row here, and a row in the conformance tests.
+A loader takes the model folder and gives a Scorer; it imports its heavy library inside. A classifier has the convention's
+input and outputs; any other graph has those that its golden.json describes. To add a runtime: write `runtimes/<name>.py` with
+`load(folder) -> Scorer` and `load_tensors(folder, golden) -> Scorer`, add a row here, and a row in the conformance tests.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from edgeloop_contracts.golden import GoldenTensors
 
 __all__ = ["SCORERS", "ModelError", "Scorer", "scorer_for"]
 
-Scores = tuple[list[int], list[list[float]]]
+Scores = Sequence[list[Any]]  # by output, and of it by row: a number, or where its shape has axes a flat list
 
 
 class ModelError(ValueError):
@@ -21,7 +25,10 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class Scorer:
-    """A loaded model. `score` takes rows [n][features] (NaN: missing) and gives labels [n], probabilities [n][classes]."""
+    """A loaded model. `score` takes rows [n][features] (NaN: missing).
+
+    Of a classifier it gives labels [n] and probabilities [n][classes], of any other graph its outputs as golden.json has them.
+    """
 
     runtime: str
     platform: str  # as the Open Inference Protocol names it
@@ -31,24 +38,27 @@ class Scorer:
     score: Callable[[Sequence[Sequence[float]]], Scores]
 
 
-def _onnxruntime(folder: Path, threads: int = 1) -> Scorer:
+def _onnxruntime(folder: Path, threads: int = 1, golden: GoldenTensors | None = None) -> Scorer:
     from edgeloop_node.runtimes import onnxruntime
 
-    return onnxruntime.load(folder, threads)
+    return onnxruntime.load_tensors(folder, golden, threads) if golden else onnxruntime.load(folder, threads)
 
 
-def _native(folder: Path, _threads: int = 1) -> Scorer:
+def _native(folder: Path, _threads: int = 1, golden: GoldenTensors | None = None) -> Scorer:
     """A model's native code has one thread, whatever is asked for."""
     from edgeloop_node.runtimes import native
 
-    return native.load(folder)
+    return native.load_tensors(folder, golden) if golden else native.load(folder)
 
 
 SCORERS: dict[str, Callable[..., Scorer]] = {"native": _native, "onnxruntime": _onnxruntime}
 
 
-def scorer_for(name: str, folder: Path, threads: int = 1) -> Scorer:
-    """Loads the model in `folder` with the runtime `name`; `threads` score a request together. ModelError."""
+def scorer_for(name: str, folder: Path, threads: int = 1, golden: GoldenTensors | None = None) -> Scorer:
+    """Loads the model in `folder` with the runtime `name`; `threads` score a request together. ModelError.
+
+    With `golden`, a graph that is no classifier and has the input and the outputs that stand there.
+    """
     if name not in SCORERS:
         raise ModelError(f"runtime: expected one of {', '.join(sorted(SCORERS))}, got {name!r}")
-    return SCORERS[name](folder, threads)
+    return SCORERS[name](folder, threads, golden)

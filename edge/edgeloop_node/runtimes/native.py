@@ -4,7 +4,7 @@ A call for one row is short enough that calling costs more than computing, so it
 interpreter's lock is kept; batches let other threads run. Numbers are those of the native server, bit for bit.
 
 Refuses a file that is no such library, rows of another form than the model's, and, as a Scorer, a model without the outputs
-`label` int64 [N] and `probabilities` float32 [N, C].
+`label` int64 [N] and `probabilities` float32 [N, C], or those that golden.json describes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from edgeloop_contracts.golden import GoldenTensors
 from edgeloop_node.runtimes import ModelError, Scorer, Scores
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
     Rows = npt.NDArray[np.float32]
 
-__all__ = ["FILE", "Library", "Tensor", "load"]
+__all__ = ["FILE", "Library", "Tensor", "load", "load_tensors"]
 
 FILE = "model.so"
 DATATYPES = {1: "float32", 2: "int64"}
+KINDS = {"FP32": "float32", "INT64": "int64"}
 ALIGNMENT = 64
 Answer = TypeVar("Answer")
 OUTPUTS = (("label", "int64", 0), ("probabilities", "float32", 1))  # name, datatype, rank of a row
@@ -166,6 +168,33 @@ def load(folder: Path) -> Scorer:
         version="1",
         features=library.input.shape[0],
         classes=classes,
+        score=score,
+    )
+
+
+def load_tensors(folder: Path, golden: GoldenTensors) -> Scorer:
+    """The same for a graph that is no classifier. ModelError when it has not the outputs that `golden` describes."""
+    library = Library(folder / FILE)
+    shown = [(output.name, output.datatype, output.shape) for output in library.outputs]
+    for tensor in golden.outputs:
+        if (tensor.name, KINDS[tensor.datatype], tensor.shape) not in shown:
+            raise ModelError(f"{FILE}: expected the output {tensor}, got {shown}")
+    places = [shown.index((tensor.name, KINDS[tensor.datatype], tensor.shape)) for tensor in golden.outputs]
+    import numpy as np
+
+    def score(rows: Sequence[Sequence[float]]) -> Scores:
+        found = library.run(np.array(rows, dtype=np.float32).reshape(-1, *library.input.shape))
+        return [
+            (found[place].reshape(len(rows), -1) if tensor.shape else found[place]).tolist()
+            for place, tensor in zip(places, golden.outputs, strict=True)
+        ]
+
+    return Scorer(
+        runtime="native",
+        platform="edgeloop_native",
+        version="1",
+        features=golden.input.width,
+        classes=None,
         score=score,
     )
 

@@ -19,11 +19,11 @@ from edgeloop_contracts import to_json
 from edgeloop_node.documents import BadRequestError, decode, nearest, shown
 from edgeloop_node.log import log
 from edgeloop_node.monitor import Monitor
+from edgeloop_node.runtimes import Scores
 from edgeloop_node.server import v2
-from edgeloop_node.server.answers import score_writer
 from edgeloop_node.server.binary import split
 from edgeloop_node.server.metrics import CONTENT_TYPE, metrics_text
-from edgeloop_node.server.model import Model, checked
+from edgeloop_node.server.model import Model
 from edgeloop_node.server.requests import Row, RowReader
 
 __all__ = ["Answer", "Request", "Service", "error_answer"]
@@ -83,13 +83,13 @@ class Service:
         self.requests: Counter[tuple[str, int]] = Counter()
         self.ready = True
         self._score = model.scorer.score
-        self._features = len(model.reference.features)
+        self._kind, self._input = model.kind, model.input
         self._loop, self._version = model.version.loop, model.version.number
         self._reader = RowReader(model.reference)
-        self._write = score_writer(self._loop, self._version, model.reference.classes)
+        self._write = self._kind.writer(self._loop, self._version)
         served = {**software, "model": self._loop, "model_version": str(self._version)}
         self._software = _json(v2.server_metadata(software["edgeloop"], served))
-        self._metadata = _json(v2.model_metadata(model.reference, self._version, model.scorer))
+        self._metadata = _json(v2.model_metadata(model))
         who = monitor.identity
         self._info = {
             "loop": self._loop,
@@ -154,10 +154,10 @@ class Service:
         document = decode(request.body)
         many = "rows" in document
         rows = self._reader.rows(document) if many else [self._reader.row(document)]
-        labels, scores = self._scored([row.values for row in rows])
-        texts = [self._write(row.id, label, p) for row, label, p in zip(rows, labels, scores, strict=True)]
+        answers = self._scored([row.values for row in rows])
+        texts = [self._write(row.id, *answer) for row, *answer in zip(rows, *answers, strict=True)]
         text = '{"rows":[' + ",".join(texts) + "]}" if many else texts[0]
-        self._count(rows, labels, scores, began_ns)
+        self._count(rows, answers, began_ns)
         return Answer(200, text.encode())
 
     def infer(self, request: Request) -> Answer:
@@ -166,24 +166,24 @@ class Service:
         text, behind = (request.body, None) if request.json_bytes is None else split(request.body, request.json_bytes)
         document = decode(text)
         head = {"model_name": self._loop, "model_version": str(self._version)}
-        values, wanted = v2.rows_of(document, self._features, head, behind)
-        labels, scores = self._scored(values)
+        outputs = self._kind.outputs
+        values, wanted = v2.rows_of(document, self._input, outputs, head, behind)
+        answers = self._scored(values)
         if "id" in document:
             head["id"] = document["id"]
-        answer, tensors = v2.inference_answer(head, wanted, labels, scores)
-        self._count([Row(row, None, None) for row in values], labels, scores, began_ns)
+        answer, tensors = v2.inference_answer(head, wanted, outputs, answers)
+        self._count([Row(row, None, None) for row in values], answers, began_ns)
         return _with_tensors(_json(answer), tensors)
 
-    def _scored(self, values: list[list[float]]) -> tuple[list[int], list[list[float]]]:
-        labels, scores = self._score(values)
-        return labels, [checked(label, row) for label, row in zip(labels, scores, strict=True)]
+    def _scored(self, values: list[list[float]]) -> Scores:
+        return self._kind.checked(self._score(values))
 
-    def _count(self, rows: list[Row], labels: list[int], scores: list[list[float]], began_ns: int) -> None:
+    def _count(self, rows: list[Row], answers: Scores, began_ns: int) -> None:
         now_s = time.time()
         start_of = self.monitor.window_start
         starts_s = [start_of(now_s if row.time_s is None else row.time_s) for row in rows]
         latency_us = (time.perf_counter_ns() - began_ns) / 1000
-        confidences = [min(1.0, max(row)) for row in scores]
+        labels, confidences = self._kind.counted(answers)
         self.monitor.record([row.values for row in rows], labels, confidences, starts_s, latency_us)
 
     def window(self, request: Request) -> Answer:

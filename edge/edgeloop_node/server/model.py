@@ -11,28 +11,30 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from edgeloop_contracts import ContractError, ModelVersion, Reference, loads
 from edgeloop_contracts.codec import Contract
+from edgeloop_contracts.golden import GoldenTensors, Tensor, golden_tensors
 from edgeloop_node.runtimes import ModelError, Scorer, scorer_for
+from edgeloop_node.server.kinds import Kind, class_kind, tensor_kind
+from edgeloop_node.server.sound import (
+    GOLDEN_LIMIT,
+    VALUE_LIMIT,
+    UnsoundScoreError,
+    apart,
+    checked,
+    values_apart,
+)
 
-__all__ = ["Golden", "Model", "UnsoundScoreError", "checked", "load_model", "self_test"]
-
-GOLDEN_LIMIT = 1e-5  # probability; the same graph on another processor differs by about 1e-6
-SUM_LIMIT = 1e-6
-SOUND_LIMIT = 1e-3  # float32 rounding over thousands of classes stays below; a graph that does not normalise is above
+__all__ = ["GOLDEN_LIMIT", "Golden", "Model", "UnsoundScoreError", "checked", "load_model", "self_test"]
 
 C = TypeVar("C", bound=Contract)
 
 
-class UnsoundScoreError(ArithmeticError):
-    """The model's answer is no probability distribution, or its label is no class."""
-
-
 @dataclass(frozen=True)
 class Golden:
-    """Rows and the answers they must get."""
+    """A classifier's rows and the answers they must get."""
 
     rows: tuple[tuple[float, ...], ...]
     probabilities: tuple[tuple[float, ...], ...]
@@ -45,8 +47,20 @@ class Model:
 
     version: ModelVersion
     reference: Reference
-    golden: Golden
+    golden: Golden | GoldenTensors
     scorer: Scorer
+
+    @property
+    def kind(self) -> Kind:
+        """What its answers are."""
+        golden = self.golden
+        return class_kind(self.reference) if isinstance(golden, Golden) else tensor_kind(golden.outputs)
+
+    @property
+    def input(self) -> Tensor:
+        """What it takes."""
+        golden = self.golden
+        return Tensor("X", "FP32", (len(self.reference.features),)) if isinstance(golden, Golden) else golden.input
 
 
 def _contract(cls: type[C], path: Path) -> C:
@@ -80,6 +94,13 @@ def _golden(path: Path) -> Golden:
     return golden
 
 
+def _golden_tensors(path: Path) -> GoldenTensors:
+    try:
+        return golden_tensors(json.loads(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path.name}: {error}") from error
+
+
 def _together(version: ModelVersion, reference: Reference, scorer: Scorer) -> None:
     expected_got = (
         ("reference.json: loop", version.loop, reference.loop),
@@ -93,37 +114,16 @@ def _together(version: ModelVersion, reference: Reference, scorer: Scorer) -> No
 
 
 def load_model(folder: Path, runtime: str, threads: int = 1) -> Model:
-    """Reads version.json, reference.json, golden.json and the model itself. ModelError names the file that is wrong."""
+    """Reads version.json, reference.json, golden.json and the model itself. ModelError names the file that is wrong.
+
+    A reference without classes is one of a graph that is no classifier: golden.json says what it takes and gives.
+    """
     version = _contract(ModelVersion, folder / "version.json")
     reference = _contract(Reference, folder / "reference.json")
-    golden = _golden(folder / "golden.json")
-    scorer = scorer_for(runtime, folder, threads)
+    golden = _golden(folder / "golden.json") if reference.classes else _golden_tensors(folder / "golden.json")
+    scorer = scorer_for(runtime, folder, threads, None if isinstance(golden, Golden) else golden)
     _together(version, reference, scorer)
     return Model(version, reference, golden, scorer)
-
-
-def checked(label: int, probabilities: list[float]) -> list[float]:
-    """The probabilities, summing to 1 within SUM_LIMIT. UnsoundScoreError when they are no distribution at all."""
-    total = sum(probabilities)
-    if -SUM_LIMIT <= total - 1.0 <= SUM_LIMIT and 0 <= label < len(probabilities) and min(probabilities) >= 0:
-        return probabilities
-    if not 0 <= label < len(probabilities):
-        raise UnsoundScoreError(f"label: expected a class below {len(probabilities)}, got {label}")
-    if not (abs(total - 1.0) <= SOUND_LIMIT and min(probabilities) >= 0):
-        raise UnsoundScoreError(f"probabilities: expected numbers >= 0 with the sum 1, got the sum {total}")
-    return [p / total for p in probabilities]
-
-
-def _apart(expected: float, got: float) -> float:
-    if expected == got or (expected != expected and got != got):  # noqa: PLR0124  NaN is met by NaN
-        return 0.0
-    return abs(expected - got) if math.isfinite(expected) and math.isfinite(got) else math.inf
-
-
-def _difference(expected: Sequence[float], got: Sequence[float]) -> float:
-    if len(expected) != len(got):
-        return math.inf
-    return max(map(_apart, expected, got), default=math.inf)
 
 
 def _same_label(expected: int, got: int, probabilities: Sequence[float]) -> bool:
@@ -132,27 +132,55 @@ def _same_label(expected: int, got: int, probabilities: Sequence[float]) -> bool
     return expected == got or abs(probabilities[expected] - probabilities[got]) <= GOLDEN_LIMIT
 
 
-def _answers(model: Model) -> tuple[list[int], list[list[float]]]:
-    """The model's own answers to the golden rows, checked where a row's golden answer is a distribution."""
-    golden = model.golden
+def _scored(model: Model) -> list[list[Any]]:
+    """The model's own answers to the golden rows, by output."""
     try:
-        labels, scores = model.scorer.score(golden.rows)
-        sound = [all(map(math.isfinite, row)) for row in golden.probabilities]
-        scores = [checked(a, row) if ok else row for a, row, ok in zip(labels, scores, sound, strict=True)]
+        return [list(output) for output in model.scorer.score(model.golden.rows)]
     except Exception as error:
         raise ModelError(f"self-test: the model cannot score the golden rows: {str(error)[:300]}") from error
-    return labels, scores
+
+
+def _held(golden: Golden, labels: list[int], scores: list[list[float]]) -> list[list[float]]:
+    """The probabilities, checked where a row's golden answer is a distribution."""
+    sound = [all(map(math.isfinite, row)) for row in golden.probabilities]
+    try:
+        return [checked(a, row) if ok else row for a, row, ok in zip(labels, scores, sound, strict=True)]
+    except (ValueError, UnsoundScoreError) as error:
+        raise ModelError(f"self-test: the model cannot score the golden rows: {str(error)[:300]}") from error
 
 
 def self_test(model: Model) -> float:
-    """Scores the golden rows; the largest difference of a probability. ModelError names the first row that is wrong."""
-    golden, worst = model.golden, 0.0
-    labels, scores = _answers(model)
+    """Scores the golden rows; the largest difference, of a graph without classes in parts of its row's largest value.
+
+    ModelError names the first row that is wrong.
+    """
+    if isinstance(model.golden, Golden):
+        return _test_classes(model.golden, _scored(model))
+    return max(
+        _test_output(*part) for part in zip(model.golden.outputs, model.golden.answers, _scored(model), strict=True)
+    )
+
+
+def _test_classes(golden: Golden, answers: list[list[Any]]) -> float:
+    labels, worst = answers[0], 0.0
+    scores = _held(golden, labels, answers[1])
     for i, (wanted, got) in enumerate(zip(golden.probabilities, scores, strict=True)):
-        difference = _difference(wanted, got)
+        difference = apart(wanted, got)
         if not difference <= GOLDEN_LIMIT:
             raise ModelError(f"self-test: golden row {i}: expected {list(wanted)} within {GOLDEN_LIMIT}, got {got}")
         if not _same_label(golden.labels[i], labels[i], got):
             raise ModelError(f"self-test: golden row {i}: expected the label {golden.labels[i]}, got {labels[i]}")
+        worst = max(worst, difference)
+    return worst
+
+
+def _test_output(tensor: Tensor, expected: Sequence[Sequence[float]], answers: list[Any]) -> float:
+    worst, limit = 0.0, VALUE_LIMIT if tensor.datatype == "FP32" else 0.0
+    for i, (wanted, answer) in enumerate(zip(expected, answers, strict=True)):
+        got = answer if tensor.shape else [answer]
+        difference = values_apart(wanted, got)
+        if not difference <= limit:
+            shown = f"expected {list(wanted)[:8]} within {limit} of {tensor.name}, got {got[:8]}"
+            raise ModelError(f"self-test: golden row {i}: {shown}")
         worst = max(worst, difference)
     return worst

@@ -7,21 +7,21 @@ coerce.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeloop_contracts import Reference
+from edgeloop_contracts.golden import Tensor, texts_of
 from edgeloop_node.documents import LARGEST, BadRequestError, nearest, number, shown
-from edgeloop_node.runtimes import Scorer
+from edgeloop_node.runtimes import Scores
 from edgeloop_node.server.binary import EXTENSION, HEADER, packed, unpacked, wish
+from edgeloop_node.server.model import Model
 from edgeloop_node.server.requests import MAX_ROWS
 
-__all__ = ["OUTPUTS", "Wanted", "inference_answer", "model_metadata", "rows_of", "server_metadata"]
+__all__ = ["Wanted", "inference_answer", "model_metadata", "rows_of", "server_metadata"]
 
 Wanted = Sequence[tuple[str, bool]]  # the name of an output, and whether it is to be binary
 
-INPUT = "X"
-OUTPUTS = ("label", "probabilities")
 REQUEST_KEYS = (
     "id",
     "parameters",
@@ -38,22 +38,25 @@ def server_metadata(version: str, software: dict[str, str]) -> dict[str, Any]:
     return {"name": "edgeloop-node", "version": version, "extensions": [EXTENSION], "parameters": software}
 
 
-def model_metadata(reference: Reference, version: int, scorer: Scorer) -> dict[str, Any]:
-    """`GET /v2/models/<loop>`. `parameters` tells clients the features' names and kinds, and the classes."""
+def model_metadata(model: Model) -> dict[str, Any]:
+    """`GET /v2/models/<loop>`. `parameters` tells clients the features' names and kinds, the classes, and texts of outputs."""
+    reference, outputs = model.reference, model.kind.outputs
     features = [
         {"name": f.name, "kind": f.kind, **({"categories": list(f.categories)} if f.kind == "category" else {})}
         for f in reference.features
     ]
+    texts = texts_of(outputs)
     return {
         "name": reference.loop,
-        "versions": [str(version)],
-        "platform": scorer.platform,
-        "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, len(reference.features)]}],
-        "outputs": [
-            {"name": "label", "datatype": "INT64", "shape": [-1]},
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(reference.classes)]},
-        ],
-        "parameters": {"features": features, "classes": list(reference.classes)},
+        "versions": [str(model.version.number)],
+        "platform": model.scorer.platform,
+        "inputs": [model.input.metadata()],
+        "outputs": [tensor.metadata() for tensor in outputs],
+        "parameters": {
+            "features": features,
+            "classes": list(reference.classes),
+            **({"texts": texts} if texts else {}),
+        },
     }
 
 
@@ -74,14 +77,14 @@ def _parameters(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def _tensor(document: dict[str, Any]) -> dict[str, Any]:
+def _tensor(document: dict[str, Any], wanted: str) -> dict[str, Any]:
     inputs = document.get("inputs")
     if type(inputs) is not list or not inputs or type(inputs[0]) is not dict:
         raise BadRequestError(f"inputs: expected a list with one tensor object, got {shown(inputs)}")
     for i, item in enumerate(inputs):
         name = item.get("name") if type(item) is dict else item
-        if name != INPUT or i > 0:
-            raise BadRequestError(f"inputs[{i}].name: expected the one input {INPUT}, got {shown(name)}")
+        if name != wanted or i > 0:
+            raise BadRequestError(f"inputs[{i}].name: expected the one input {wanted}, got {shown(name)}")
     tensor: dict[str, Any] = inputs[0]
     _known(tensor, TENSOR_KEYS, "inputs[0].")
     _parameters(tensor.get("parameters"), "inputs[0].parameters")
@@ -90,31 +93,46 @@ def _tensor(document: dict[str, Any]) -> dict[str, Any]:
     return tensor
 
 
-def _shape(tensor: dict[str, Any], features: int) -> int:
+def _shape(tensor: dict[str, Any], given: Tensor) -> int:
+    """How many rows the shape says."""
     shape = tensor.get("shape")
-    fits = type(shape) is list and len(shape) == 2 and all(type(size) is int for size in shape)
-    if not fits or not 1 <= shape[0] <= MAX_ROWS or shape[1] != features:  # type: ignore[index]
+    fits = type(shape) is list and len(shape) == 1 + len(given.shape) and all(type(size) is int for size in shape)
+    if not fits or not 1 <= shape[0] <= MAX_ROWS or tuple(shape[1:]) != given.shape:  # type: ignore[index]
         got = json.dumps(shape)[:60] if fits else shown(shape)
-        raise BadRequestError(f"inputs[0].shape: expected [N, {features}] with N from 1 to {MAX_ROWS}, got {got}")
+        wanted = ", ".join(map(str, ("N", *given.shape)))
+        raise BadRequestError(f"inputs[0].shape: expected [{wanted}] with N from 1 to {MAX_ROWS}, got {got}")
     return int(shape[0])  # type: ignore[index]
 
 
-def _flat(data: Any, rows: int, features: int) -> list[Any]:
+def _nested(data: Any, sizes: Sequence[int]) -> list[Any] | None:
+    """The values of lists in lists of these sizes; None when they are not so."""
+    if type(data) is not list or len(data) != sizes[0]:
+        return None
+    if len(sizes) == 1:
+        return data
+    parts = [_nested(item, sizes[1:]) for item in data]
+    return None if None in parts else [value for part in parts for value in part or ()]
+
+
+def _flat(data: Any, rows: int, given: Tensor) -> list[Any]:
     if type(data) is not list:
         raise BadRequestError(f"inputs[0].data: expected a list, got {shown(data)}")
-    if data and type(data[0]) is list:
-        if len(data) != rows or any(type(row) is not list or len(row) != features for row in data):
-            raise BadRequestError(f"inputs[0].data: expected {rows} lists of {features} values, as the shape says")
-        return [value for row in data for value in row]
-    if len(data) != rows * features:
-        raise BadRequestError(f"inputs[0].data: expected {rows * features} values, as the shape says, got {len(data)}")
+    if data and type(data[0]) is list and given.shape:
+        values, each = _nested(data, (rows, *given.shape)), " x ".join(map(str, given.shape))
+        if values is None:
+            raise BadRequestError(f"inputs[0].data: expected {rows} lists of {each} values, as the shape says")
+        return values
+    if len(data) != rows * given.width:
+        raise BadRequestError(
+            f"inputs[0].data: expected {rows * given.width} values, as the shape says, got {len(data)}"
+        )
     return data
 
 
-def _wanted(document: dict[str, Any], binary: bool) -> Wanted:
+def _wanted(document: dict[str, Any], known: Sequence[str], binary: bool) -> Wanted:
     outputs = document.get("outputs")
     if outputs is None or outputs == []:
-        return [(name, binary) for name in OUTPUTS]
+        return [(name, binary) for name in known]
     if type(outputs) is not list:
         raise BadRequestError(f"outputs: expected a list, got {shown(outputs)}")
     wanted: dict[str, bool] = {}
@@ -122,17 +140,17 @@ def _wanted(document: dict[str, Any], binary: bool) -> Wanted:
         if type(item) is not dict:
             raise BadRequestError(f"outputs[{i}]: expected an object, got {shown(item)}")
         name, where = item.get("name"), f"outputs[{i}]"
-        if type(name) is not str or name not in OUTPUTS or name in wanted:
-            raise BadRequestError(f"{where}.name: expected one of {', '.join(OUTPUTS)}, each once, got {shown(name)}")
+        if type(name) is not str or name not in known or name in wanted:
+            raise BadRequestError(f"{where}.name: expected one of {', '.join(known)}, each once, got {shown(name)}")
         parameters = _parameters(item.get("parameters"), f"{where}.parameters")
         wanted[name] = wish(parameters, "binary_data", f"{where}.parameters", binary)
     return list(wanted.items())
 
 
-def _json_values(tensor: dict[str, Any], rows: int, features: int) -> list[float]:
+def _json_values(tensor: dict[str, Any], rows: int, given: Tensor) -> list[float]:
     return [
         v if type(v) is float and -LARGEST <= v <= LARGEST else number(v, f"inputs[0].data[{i}]")
-        for i, v in enumerate(_flat(tensor.get("data"), rows, features))
+        for i, v in enumerate(_flat(tensor.get("data"), rows, given))
     ]
 
 
@@ -156,12 +174,16 @@ def _behind(behind: bytes, expected: int) -> None:
 
 
 def rows_of(
-    document: dict[str, Any], features: int, served: Mapping[str, str], behind: bytes | None = None
+    document: dict[str, Any],
+    given: Tensor,
+    outputs: Sequence[Tensor],
+    served: Mapping[str, str],
+    behind: bytes | None = None,
 ) -> tuple[list[list[float]], Wanted]:
-    """The rows [n][features] of an inference request, and the outputs it wants. BadRequestError.
+    """The rows [n][values] of an inference request, and the outputs it wants. BadRequestError.
 
-    `served` holds model_name and model_version; a request that names others is refused. `behind` is what came after the
-    JSON text: None when the request did not say where the text ends.
+    `given` is the model's input. `served` holds model_name and model_version; a request that names others is refused.
+    `behind` is what came after the JSON text: None when the request did not say where the text ends.
     """
     _known(document, REQUEST_KEYS, "")
     for key, here in served.items():
@@ -170,35 +192,38 @@ def rows_of(
     if "id" in document and type(document["id"]) is not str:
         raise BadRequestError(f"id: expected text, got {shown(document['id'])}")
     parameters = _parameters(document.get("parameters"), "parameters")
-    wanted = _wanted(document, wish(parameters, "binary_data_output", "parameters", False))
-    tensor = _tensor(document)
-    rows = _shape(tensor, features)
+    binary = wish(parameters, "binary_data_output", "parameters", False)
+    wanted = _wanted(document, [output.name for output in outputs], binary)
+    tensor = _tensor(document, given.name)
+    rows, width = _shape(tensor, given), given.width
     flat: Sequence[float]
     if "binary_data_size" in (tensor.get("parameters") or ()):
-        flat = _binary_values(tensor, rows * features * 4, behind)
+        flat = _binary_values(tensor, rows * width * 4, behind)
     else:
         _behind(behind or b"", 0)
-        flat = _json_values(tensor, rows, features)
-    return [list(flat[i : i + features]) for i in range(0, len(flat), features)], wanted
+        flat = _json_values(tensor, rows, given)
+    return [list(flat[i : i + width]) for i in range(0, len(flat), width)], wanted
 
 
 def inference_answer(
-    head: dict[str, Any], wanted: Wanted, labels: list[int], scores: list[list[float]]
+    head: dict[str, Any], wanted: Wanted, outputs: Sequence[Tensor], answers: Scores
 ) -> tuple[dict[str, Any], bytes]:
     """The answer document and the bytes behind it. `head` holds model_name, model_version and the request's id."""
-    rows, classes = len(labels), len(scores[0])
-    tensors: dict[str, tuple[str, list[int], list[Any]]] = {
-        "label": ("INT64", [rows], labels),
-        "probabilities": ("FP32", [rows, classes], [p for row in scores for p in row]),
-    }
-    outputs, behind = [], b""
+    found = {tensor.name: (tensor, answer) for tensor, answer in zip(outputs, answers, strict=True)}
+    described, behind = [], b""
     for name, binary in wanted:
-        datatype, shape, values = tensors[name]
-        output: dict[str, Any] = {"name": name, "shape": shape, "datatype": datatype}
+        tensor, answer = found[name]
+        values = [value for row in answer for value in row] if tensor.shape else answer
+        output: dict[str, Any] = {"name": name, "shape": [len(answer), *tensor.shape], "datatype": tensor.datatype}
         if binary:
-            tensor = packed(datatype, values)
-            output["parameters"], behind = {"binary_data_size": len(tensor)}, behind + tensor
+            raw = packed(tensor.datatype, values)
+            output["parameters"], behind = {"binary_data_size": len(raw)}, behind + raw
         else:
-            output["data"] = values
-        outputs.append(output)
-    return {**head, "outputs": outputs}, behind
+            output["data"] = values if all(map(math.isfinite, values)) else [_finite(value) for value in values]
+        described.append(output)
+    return {**head, "outputs": described}, behind
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no word for what is not finite."""
+    return value if math.isfinite(value) else None

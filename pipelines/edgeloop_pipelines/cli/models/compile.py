@@ -42,7 +42,8 @@ def command(
 
     A file on its own has no training data: features are named by the file or x0, x1, ..., bins are thresholds of its trees,
     and the golden rows of the server's self-test are made up, with the answers that onnxruntime gives to the file. What is no
-    classifier gets a program `predict` in the place of a server: rows of float32 on standard input, outputs on standard output.
+    classifier is served with the outputs that it has; where its rows are too wide for a server, a program `predict` takes rows of
+    float32 on standard input and gives outputs on standard output.
 
     Examples:
 
@@ -72,16 +73,22 @@ def command(
     emit({"out": str(out), **manifest}, lambda: _show(out, manifest), as_json)
 
 
+def _served(manifest: Mapping[str, Any]) -> str:
+    return (
+        f"outputs {', '.join(manifest['outputs'][:8])}" if manifest["outputs"] else "too wide to serve, predict instead"
+    )
+
+
 def _show(out: Path, manifest: Mapping[str, Any]) -> None:
     classes = (
         f"classes {', '.join(manifest['classes'][:8])}"
         if manifest["classes"]
-        else "no classifier: predict, sources and library only"
+        else f"no classifier: {_served(manifest)}"
     )
     say(f"{manifest['name']}@{manifest['version']}, {len(manifest['features'])} features, {classes}", style="bold")
     rows = [(out / name, facts["size_bytes"], facts["sha256"][:12]) for name, facts in manifest["files"].items()]
     table(("file", "bytes", "sha256"), rows)
-    if manifest["classes"]:
+    if "golden.json" in manifest["files"]:
         say(
             "Made up, for lack of data: the golden rows of the self-test, and bins that nothing of training is counted in."
         )
