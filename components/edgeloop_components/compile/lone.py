@@ -42,7 +42,10 @@ MOVES = frozenset(("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsquee
 MOVES |= {"Split", "Concat", "Imputer", "Clip"}
 SUMS = frozenset(("MatMul", "Gemm", "Conv", "LinearClassifier", "LinearRegressor", "SVMClassifier", "SVMRegressor"))
 SUMS |= {"Normalizer", "ReduceSum", "ReduceMean", "ReduceSumSquare", "ReduceL1", "ReduceL2", "Scaler", "Sum", "Mean"}
-UNSOUND = ("missing", "infinite")  # MaxPool makes the lowest float32 of a window of NaN, and the next sum overflows
+UNSOUND = ("missing", "infinite")  # kinds of rows that the operators of FINITE have no answer to
+FINITE = frozenset(("MaxPool", "ReduceMax", "ReduceMin"))
+# MaxPool makes the lowest float32 of a window of NaN, and the next sum overflows. Whether a NaN among others is the largest
+# or the smallest depends, in onnxruntime, on its place and on how many there are.
 _NO_NAME = re.compile(r"[^a-z0-9]+")
 
 
@@ -85,9 +88,9 @@ class Lone:
             raise type(error)(f"{self.path}: {error}") from error
 
     def probes(self, count: int, seed: int) -> Probes:
-        """Rows to compare on, in the form [n, values of a row]; only finite ones for a graph that pools maxima."""
+        """Rows to compare on, in the form [n, values of a row]; only finite ones for a graph that takes maxima."""
         used = {node.op for node in self.graph.nodes}
-        without = UNSOUND if "MaxPool" in used else ()
+        without = UNSOUND if used & FINITE else ()
         return make_rows(self.ranges, count, seed, far=FAR if used & SUMS else MOST, without=without)
 
 

@@ -218,6 +218,12 @@ def served(shared_node: Any, runtime: Runtime, model: Path) -> Served:
     return ready(shared_node, runtime.program(model), model)
 
 
+@pytest.fixture(scope="module")
+def serve_shared(shared_node: Any, runtime: Runtime) -> Callable[[Path], Served]:
+    """Starts a server of another model folder for tests that change nothing that others see."""
+    return lambda folder: ready(shared_node, runtime.program(folder), folder)
+
+
 @pytest.fixture
 def serve(node: Any, runtime: Runtime, model: Path) -> Callable[..., Served]:
     """Starts a server of the test's own: of version 1, or of another model folder."""
