@@ -58,7 +58,8 @@ class FpgaForest(Contract):
     """Trees over features that are binned by their own thresholds, so that comparisons are those of the float model.
 
     `thresholds` [features] are sorted float32 values. The code of x is how many of them are < x: x <= thresholds[k] exactly
-    when the code is <= k. A missing value has the code len(thresholds) + 1, where a tree of the design tells them apart.
+    when the code is <= k. `edges` may be len(thresholds): true of all but missing values. A missing value has the code
+    len(thresholds) + 1 where a tree of the design tells them apart, else that of what an imputer puts there, or of infinity.
     """
 
     thresholds: tuple[tuple[float, ...], ...]
@@ -71,7 +72,8 @@ class FpgaTail(Contract):
     """What the host makes of scores: `transform` of score * 2^-fraction_bits, then the temperature of the calibration.
 
     probability = softmax(log(max(p, floor)) * power) over the classes, where `power` is 1/T; without `calibrated`, p itself.
-    A design with one score and two classes has the probabilities (1 - p, p), p = logistic(score).
+    A design with one score and two classes has the probabilities (1 - p, p): p = logistic(score), or score + 1/2 under
+    `identity`, so that the score's sign is the label in both cases.
     """
 
     transform: Literal["softmax", "logistic", "identity"] = "softmax"
@@ -88,7 +90,8 @@ class FpgaDesign(Contract):
 
     features: int = option(doc="inputs of a row", minimum=1)
     classes: int = option(doc="label = argmax of the scores, ties to the lower; with one score: score > 0", minimum=2)
-    scores: int = option(doc="1 for two classes of boosted trees, else `classes`", minimum=1)
+    scores: int = option(doc="1 where two classes share one score, else `classes`", minimum=1)
+    missing: tuple[int, ...] = option(doc="[features]: the code of a missing value (NaN)")
     code_bits: int = option(doc="of every feature on the link and in the core", minimum=1)
     score_bits: int = option(doc="signed; holds the largest sum that can occur", minimum=2)
     fraction_bits: int = option(doc="a score is raw * 2^-fraction_bits")
