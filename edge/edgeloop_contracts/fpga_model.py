@@ -15,7 +15,7 @@ from edgeloop_contracts.fpga import DenseLayer, FpgaDesign, FpgaForest, FpgaPerc
 
 __all__ = ["codes_of", "label_of", "probabilities_of", "scores_of"]
 
-MOST = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]  # the largest finite float32
+MOST: float = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]  # the largest finite float32
 
 
 def codes_of(design: FpgaDesign, row: Sequence[float]) -> tuple[int, ...]:
@@ -54,7 +54,8 @@ def _coder(design: FpgaDesign) -> Callable[[int, float], int]:
 def _dense_code(model: FpgaPerceptron, place: int, value: float) -> int:
     half = 1 << (model.bits - 1)
     exact = min(max(value, -MOST), MOST) * model.factors[place] + model.offsets[place] + 0.5
-    return math.floor(min(max(exact, -half), half - 1))
+    found: int = math.floor(min(max(exact, -half), half - 1))
+    return found
 
 
 def scores_of(design: FpgaDesign, codes: Sequence[int]) -> tuple[int, ...]:
