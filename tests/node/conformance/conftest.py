@@ -182,6 +182,47 @@ class Served:
         return ask(self.entry().socket, target)
 
 
+ECHO_GRAPH = """<ir_version: 8, opset_import: ["": 17]> echo (float[N, 2, 8] window) =>
+    (float[N, 3, 6] trace, float[N, 3] level, int64[N, 3] above)
+    <float[3, 2, 3] w = {0.5, -1.5, 0.25, 1, 2, -0.75, -2, 0.125, 1, -1, 0.5, 3, 0.75, -0.5, 1.5, -0.25, 1, -3},
+     float zero = {0}> {
+        trace = Conv(window, w)
+        level = ReduceMean <axes = [2], keepdims = 0> (trace)
+        positive = Greater(level, zero)
+        above = Cast <to = 7> (positive)
+    }"""
+
+
+def folder_of(graph: Any, file: Path) -> Path:
+    """The model folder that `edgeloop model compile` makes of a lone file."""
+    file.write_bytes(graph.SerializeToString())
+    lone = importlib.import_module("edgeloop_components.compile.lone").read_lone(file)
+    importlib.import_module("edgeloop_components.compile.lone_documents").write_documents(lone, file.parent, 0)
+    (file.parent / "model.onnx").write_bytes(lone.adapted.model.SerializeToString())
+    return file.parent
+
+
+@pytest.fixture(scope="session")
+def power(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a regressor: a boosted forest over three features that knows missing values."""
+    np = pytest.importorskip("numpy", reason="trains a model: needs the extra `cloud`")
+    skl2onnx = pytest.importorskip("skl2onnx", reason="trains a model: needs the extra `cloud`")
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    rows = np.random.default_rng(3).normal(size=(400, 3)).astype(np.float32)
+    fitted = ensemble.HistGradientBoostingRegressor(max_iter=10, max_depth=4, random_state=0)
+    fitted.fit(rows, 40 * rows[:, 0] - 7 * rows[:, 1] ** 2)
+    graph = skl2onnx.to_onnx(fitted, rows[:1], target_opset={"": 18, "ai.onnx.ml": 3})
+    graph.metadata_props.add(key="edgeloop.features", value='["wind", "pitch", "heat"]')
+    return folder_of(graph, tmp_path_factory.mktemp("power") / "power.onnx")
+
+
+@pytest.fixture(scope="session")
+def echo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a convolution: a window's trace, the mean of that, and whether it is above 0, as a whole number."""
+    onnx = pytest.importorskip("onnx", reason="makes a model: needs the extra `cloud`")
+    return folder_of(onnx.parser.parse_model(ECHO_GRAPH), tmp_path_factory.mktemp("echo") / "echo.onnx")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The server that is sent out, for each runtime; with --sanitized the one under sanitizers instead."""
     if "runtime" in metafunc.fixturenames:
@@ -235,9 +276,9 @@ def serve(node: Any, runtime: Runtime, model: Path) -> Callable[..., Served]:
 
 
 @pytest.fixture
-def start_python(node: Any, model: Path) -> Callable[[], Served]:
-    """Starts the onnxruntime server of version 1, to compare another one with it."""
-    return lambda: ready(node, _python(model, node.folder), model)
+def start_python(node: Any, model: Path) -> Callable[..., Served]:
+    """Starts the onnxruntime server of version 1 or of another folder, to compare another one with it."""
+    return lambda folder=model: ready(node, _python(folder, node.folder), folder)
 
 
 @pytest.fixture
