@@ -17,6 +17,7 @@ __all__ = [
     "Capabilities",
     "Champion",
     "DataSource",
+    "Fpga",
     "Loop",
     "LoopMetadata",
     "Monitor",
@@ -145,6 +146,21 @@ class Capabilities(Contract):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fpga(Contract):
+    """Of targets with the runtime fpga: what quantising may cost, and how the node reaches its board."""
+
+    agreement: float = option(
+        0.99, doc="least share of rows with the label of the model that was trained", minimum=0, maximum=1
+    )
+    accuracy_loss: float = option(
+        0.005, doc="most accuracy that may be lost, where labels are there", minimum=0, maximum=1
+    )
+    board: str = option("", doc="such as icebreaker; empty: the first known board with the part")
+    device: str = option("", doc="such as /dev/ttyUSB1; empty: no board, the design is simulated on the node")
+    baud: int = option(115200, doc="bits per second of a serial link", minimum=1200)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Target(Contract):
     """One kind of hardware: platform + runtime + budget + node group."""
 
@@ -155,6 +171,7 @@ class Target(Contract):
     platform: Platform = option("linux/amd64", doc="operating system and processor")
     runtime: RuntimeName = option("onnxruntime", doc="what runs the model there")
     part: str = option("", doc="FPGA part, for runtime fpga")
+    fpga: Fpga = option(Fpga(), doc="for runtime fpga")
     budget: Budget = option(Budget())
     has: Capabilities = option(Capabilities())
     base: str = option(
