@@ -25,7 +25,7 @@ from edgeloop_components.compile.protos import (
 )
 from edgeloop_components.runtimes import ModelError
 
-__all__ = ["Adapted", "adapted"]
+__all__ = ["Adapted", "adapted", "is_classifier"]
 
 PREFIX = "edgeloop."  # of the keys in metadata_props, as training writes them
 OWN = ("X", "label", "probabilities")
@@ -75,6 +75,11 @@ def adapted(original: Any, *, classify: bool = True) -> Adapted:
     if clipped:
         _clip(model)
     return Adapted(model, features, columns, classes, label, probabilities, numbered=numbered, clipped=clipped)
+
+
+def is_classifier(model: Any) -> bool:
+    """Whether a file gives a label and scores of classes; all others are served with the outputs that they have. ModelError."""
+    return _classifier_ends(model.graph) is not None
 
 
 def _without_maps(model: Any) -> None:

@@ -122,6 +122,7 @@ def layers(compiled: Path, build: Build) -> list[Layer]:
 
 def remark(model: Any) -> str:
     """Whether there is C code for the graph, and whether the server can serve it as it is."""
+    from edgeloop_components.compile.adapt import is_classifier
     from edgeloop_components.native.emit import emit
     from edgeloop_components.onnxgraph import graph_of
 
@@ -129,6 +130,9 @@ def remark(model: Any) -> str:
         emitted = emit(graph_of(model))
     except ModelError as error:
         return f"refuses it: {error}"
-    problem = _problem(emitted)
-    size = f"{emitted.data_bytes} bytes of tables"
-    return f"compiles it ({size}), but it needs adapting to serve: {problem}" if problem else f"compiles it ({size})"
+    problem, compiles = _problem(emitted), f"compiles it ({emitted.data_bytes} bytes of tables)"
+    if not problem:
+        return compiles
+    if not is_classifier(model):
+        return f"{compiles}; no classifier, so it is served with its own outputs"
+    return f"{compiles}, but it needs adapting to serve: {problem}"

@@ -143,8 +143,14 @@ def layers(model: Path, build: Build) -> list[Layer]:
 
 def remark(model: Any) -> str:
     """Loads the graph and says what came of it."""
+    from edgeloop_components.compile.adapt import is_classifier
+
     try:
         problem = convention_problem(session(model.SerializeToString()))
     except ModelError as error:
         return f"refuses it: {error}"
-    return f"loads it, but it needs adapting to serve: {problem}" if problem else "runs it as it is"
+    if not problem:
+        return "runs it as it is"
+    if not is_classifier(model):
+        return "runs it as it is; no classifier, so it is served with its own outputs"
+    return f"loads it, but it needs adapting to serve: {problem}"

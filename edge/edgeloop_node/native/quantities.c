@@ -37,7 +37,7 @@ void kind_write(uint32_t row, writer *body) {
     put_char(body, '}');
 }
 
-static bool finite(double value) {
+static bool is_finite(double value) {
     return value - value == 0;
 }
 
@@ -45,14 +45,14 @@ static double scale_of(const float *expected, uint32_t width) {
     double scale = 1;
     for (uint32_t i = 0; i < width; i++) {
         double size = expected[i] < 0 ? -(double)expected[i] : (double)expected[i];
-        scale = finite(size) && size > scale ? size : scale;
+        scale = is_finite(size) && size > scale ? size : scale;
     }
     return scale;
 }
 
 static bool close_to(double expected, double got, double scale, double *worst) {
     double difference = expected < got ? got - expected : expected - got;
-    if (!finite(expected) || !finite(got))
+    if (!is_finite(expected) || !is_finite(got))
         return expected == got || (expected != expected && got != got);
     if (!(difference <= LIMIT * scale))
         return false;

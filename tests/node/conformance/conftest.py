@@ -193,13 +193,19 @@ ECHO_GRAPH = """<ir_version: 8, opset_import: ["": 17]> echo (float[N, 2, 8] win
     }"""
 
 
-def folder_of(graph: Any, file: Path) -> Path:
+def _folder_of(graph: Any, file: Path) -> Path:
     """The model folder that `edgeloop model compile` makes of a lone file."""
     file.write_bytes(graph.SerializeToString())
     lone = importlib.import_module("edgeloop_components.compile.lone").read_lone(file)
     importlib.import_module("edgeloop_components.compile.lone_documents").write_documents(lone, file.parent, 0)
     (file.parent / "model.onnx").write_bytes(lone.adapted.model.SerializeToString())
     return file.parent
+
+
+@pytest.fixture(scope="session")
+def folder_of() -> Callable[[Any, Path], Path]:
+    """Makes the model folder of a lone graph."""
+    return _folder_of
 
 
 @pytest.fixture(scope="session")
@@ -213,14 +219,14 @@ def power(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fitted.fit(rows, 40 * rows[:, 0] - 7 * rows[:, 1] ** 2)
     graph = skl2onnx.to_onnx(fitted, rows[:1], target_opset={"": 18, "ai.onnx.ml": 3})
     graph.metadata_props.add(key="edgeloop.features", value='["wind", "pitch", "heat"]')
-    return folder_of(graph, tmp_path_factory.mktemp("power") / "power.onnx")
+    return _folder_of(graph, tmp_path_factory.mktemp("power") / "power.onnx")
 
 
 @pytest.fixture(scope="session")
 def echo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a convolution: a window's trace, the mean of that, and whether it is above 0, as a whole number."""
     onnx = pytest.importorskip("onnx", reason="makes a model: needs the extra `cloud`")
-    return folder_of(onnx.parser.parse_model(ECHO_GRAPH), tmp_path_factory.mktemp("echo") / "echo.onnx")
+    return _folder_of(onnx.parser.parse_model(ECHO_GRAPH), tmp_path_factory.mktemp("echo") / "echo.onnx")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

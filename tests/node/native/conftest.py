@@ -94,22 +94,33 @@ def _documents(folder: Path, reference: Reference, number: int, predict: Path) -
 
 
 @pytest.fixture(scope="session")
-def build_native(tmp_path_factory: pytest.TempPathFactory, reference: Reference) -> Callable[..., Built]:
+def emitted() -> Callable[..., Any]:
+    """The model's C code; `number` shifts its answers, `factor` other than 1 makes its probabilities sum to that."""
+    emit = pytest.importorskip("edgeloop_components.native.emit", reason="compiles a server: needs the extra `cloud`")
+
+    def code(number: int = 1, factor: float = 1.0) -> Any:
+        source = f"#define SHIFT {number}\n#define FACTOR {factor}f\n{SOURCE}"
+        return emit.Emitted(HEADER, source, (), (), {}, 0, 0)
+
+    return code
+
+
+@pytest.fixture(scope="session")
+def build_native(
+    tmp_path_factory: pytest.TempPathFactory, reference: Reference, emitted: Callable[..., Any]
+) -> Callable[..., Built]:
     """Builds the server of a version; `factor` other than 1 makes its probabilities sum to that."""
     pytest.importorskip("ziglang", reason="compiles a server: needs the extra `native`")
     native = pytest.importorskip(
         "edgeloop_components.native.build", reason="compiles a server: needs the extra `cloud`"
     )
     layers = pytest.importorskip("edgeloop_components.package.layers")
-    from edgeloop_components.native.emit import Emitted
-
     made: dict[Any, Built] = {}
 
     def build(number: int = 1, factor: float = 1.0) -> Built:
         if (number, factor) not in made:
             folder = tmp_path_factory.mktemp("native")
-            source = f"#define SHIFT {number}\n#define FACTOR {factor}f\n{SOURCE}"
-            model = Emitted(HEADER, source, (), (), {}, 0, 0)
+            model = emitted(number, factor)
             here = layers.host_platform()
             native.build_predict(model, folder / "predict", platform=here)
             _documents(folder, reference, number, folder / "predict")
