@@ -80,7 +80,7 @@ def _crc_table() -> bytes:
 _CRC = _crc_table()
 
 
-def crc8(data: bytes) -> int:
+def crc8(data: bytes | bytearray) -> int:
     """Polynomial x^8 + x^2 + x + 1, initial value 0, nothing reflected (CRC-8/SMBUS: `123456789` gives F4h)."""
     value = 0
     for byte in data:

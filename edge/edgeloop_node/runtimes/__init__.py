@@ -7,20 +7,25 @@ input and outputs; any other graph has those that its golden.json describes. To 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgeloop_contracts.golden import GoldenTensors
+if TYPE_CHECKING:  # a readiness probe imports this module, and nothing heavier
+    from edgeloop_contracts.golden import GoldenTensors
 
-__all__ = ["SCORERS", "ModelError", "Scorer", "scorer_for"]
+__all__ = ["SCORERS", "ModelError", "Scorer", "UnavailableError", "scorer_for"]
 
 Scores = Sequence[list[Any]]  # by output, and of it by row: a number, or where its shape has axes a flat list
 
 
 class ModelError(ValueError):
     """The model folder does not hold what it must. The message names the file, what was expected and what was found."""
+
+
+class UnavailableError(RuntimeError):
+    """The model cannot score now and may again later: a device is away. The message says what and where."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,10 @@ class Scorer:
     version: str  # of the runtime's library
     features: int | None  # None: the model does not say
     classes: int | None
-    score: Callable[[Sequence[Sequence[float]]], Scores]
+    score: Callable[[Sequence[Sequence[float]]], Scores]  # UnavailableError while what it runs on is away
+    facts: Mapping[str, str] = field(default_factory=dict)  # what it runs on, for /v2
+    trouble: Callable[[], str] = lambda: ""  # why it cannot score now; empty: it can
+    counts: Callable[[], Mapping[str, float]] = dict  # its own figures, for /metrics
 
 
 def _onnxruntime(folder: Path, threads: int = 1, golden: GoldenTensors | None = None) -> Scorer:
@@ -51,7 +59,32 @@ def _native(folder: Path, _threads: int = 1, golden: GoldenTensors | None = None
     return native.load_tensors(folder, golden) if golden else native.load(folder)
 
 
-SCORERS: dict[str, Callable[..., Scorer]] = {"native": _native, "onnxruntime": _onnxruntime}
+def _fpga(folder: Path, _threads: int = 1, golden: GoldenTensors | None = None) -> Scorer:
+    """A core answers one row at a time."""
+    from edgeloop_node.runtimes import fpga
+
+    return _classes_only(fpga.load, folder, golden)
+
+
+def _fpga_sim(folder: Path, _threads: int = 1, golden: GoldenTensors | None = None) -> Scorer:
+    from edgeloop_node.runtimes import fpga
+
+    return _classes_only(fpga.load_model_only, folder, golden)
+
+
+def _classes_only(load: Callable[[Path], Scorer], folder: Path, golden: GoldenTensors | None) -> Scorer:
+    if golden is not None:
+        outputs = ", ".join(tensor.name for tensor in golden.outputs)
+        raise ModelError(f"golden.json: expected a classifier, got a graph with the outputs {outputs}")
+    return load(folder)
+
+
+SCORERS: dict[str, Callable[..., Scorer]] = {
+    "fpga": _fpga,
+    "fpga-sim": _fpga_sim,
+    "native": _native,
+    "onnxruntime": _onnxruntime,
+}
 
 
 def scorer_for(name: str, folder: Path, threads: int = 1, golden: GoldenTensors | None = None) -> Scorer:

@@ -19,7 +19,7 @@ from edgeloop_contracts import to_json
 from edgeloop_node.documents import BadRequestError, decode, nearest, shown
 from edgeloop_node.log import log
 from edgeloop_node.monitor import Monitor
-from edgeloop_node.runtimes import Scores
+from edgeloop_node.runtimes import Scores, UnavailableError
 from edgeloop_node.server import v2
 from edgeloop_node.server.binary import split
 from edgeloop_node.server.metrics import CONTENT_TYPE, metrics_text
@@ -82,7 +82,7 @@ class Service:
         self.monitor = monitor
         self.requests: Counter[tuple[str, int]] = Counter()
         self.ready = True
-        self._score = model.scorer.score
+        self._score, self._trouble, self._counts = model.scorer.score, model.scorer.trouble, model.scorer.counts
         self._kind, self._input = model.kind, model.input
         self._loop, self._version = model.version.loop, model.version.number
         self._reader = RowReader(model.reference)
@@ -130,6 +130,8 @@ class Service:
             answer = route.handler(request)
         except BadRequestError as error:
             answer = error_answer(error.status, str(error))
+        except UnavailableError as error:
+            answer = error_answer(503, str(error))
         except Exception as error:
             log("error", "a request failed", path=request.path, error=repr(error), trace=traceback.format_exc(limit=-6))
             answer = error_answer(500, f"{type(error).__name__}: {error}")
@@ -200,10 +202,16 @@ class Service:
         return _json({**head, "reports": [to_json(report) for report in page]})
 
     def metrics(self, _: Request) -> Answer:
-        return Answer(200, metrics_text(self.monitor.totals, self.requests, self._info).encode(), CONTENT_TYPE)
+        text = metrics_text(self.monitor.totals, self.requests, self._info, self._counts())
+        return Answer(200, text.encode(), CONTENT_TYPE)
 
     def readiness(self, _: Request) -> Answer:
-        return _json({"ready": self.ready}, 200 if self.ready else 503)
+        return self._ready({})
 
     def model_readiness(self, _: Request) -> Answer:
-        return _json({"name": self._loop, "ready": self.ready}, 200 if self.ready else 503)
+        return self._ready({"name": self._loop})
+
+    def _ready(self, head: dict[str, str]) -> Answer:
+        trouble = self._trouble()
+        ready = self.ready and not trouble
+        return _json({**head, "ready": ready, **({"error": trouble} if trouble else {})}, 200 if ready else 503)

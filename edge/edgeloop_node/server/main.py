@@ -98,7 +98,9 @@ def command(options: argparse.Namespace) -> int:
         log("error", "the model is not served", folder=str(options.model), error=str(error))
         return EXIT_BAD_MODEL
     on = software()
-    service = Service(model, monitor, {**on, "edgeloop": _own_version(), model.scorer.runtime: model.scorer.version})
+    scorer = model.scorer
+    served = {**on, "edgeloop": _own_version(), scorer.runtime: scorer.version, **scorer.facts}
+    service = Service(model, monitor, served)
     try:
         listener = listen(options.host, options.port)
         run(service, listener, _entry(model, who, Path(options.run_dir), listener.getsockname()[1]), on)

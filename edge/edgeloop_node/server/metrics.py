@@ -37,8 +37,21 @@ def _latency(totals: Totals) -> Iterator[str]:
     yield f"{name}_count {sum(totals.latency)}"
 
 
-def metrics_text(totals: Totals, requests: Mapping[tuple[str, int], int], info: Mapping[str, object]) -> str:
-    """`requests` counts answers by (route, status); `info` holds the labels of edgeloop_model_info."""
+def _own(counts: Mapping[str, float]) -> Iterator[str]:
+    """The runtime's own figures; a name that ends in _total is a counter's."""
+    for name, value in counts.items():
+        kind = "counter" if name.endswith("_total") else "gauge"
+        yield from _metric(f"edgeloop_{name}", kind, "Of the runtime: docs/reference/fpga.md.")
+        yield f"edgeloop_{name} {value!r}"
+
+
+def metrics_text(
+    totals: Totals,
+    requests: Mapping[tuple[str, int], int],
+    info: Mapping[str, object],
+    own: Mapping[str, float] | None = None,
+) -> str:
+    """`requests` counts answers by (route, status); `info` holds the labels of edgeloop_model_info; `own` is the runtime's."""
     failed = sum(n for (_, status), n in requests.items() if status >= 500)
     lines = [
         *_metric("edgeloop_model_info", "gauge", "What is loaded; always 1."),
@@ -54,5 +67,6 @@ def metrics_text(totals: Totals, requests: Mapping[tuple[str, int], int], info: 
         ),
         f"edgeloop_rows_uncounted_total {totals.uncounted}",
         *_latency(totals),
+        *_own(own or {}),
     ]
     return "\n".join(lines) + "\n"
