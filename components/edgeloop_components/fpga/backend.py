@@ -1,0 +1,221 @@
+"""From Verilog to a bitstream: synthesis, place and route, block RAM contents, pack. Equal inputs give equal bytes.
+
+A design is placed with placeholder images and the real ones are patched in. What was placed is kept beside the bitstream
+(`placed.gz`, `placed-facts.json`), so that another version of the same shape needs the last two steps alone (`patch`).
+All times are static estimates of nextpnr for one seed; nothing here has run on hardware.
+Refuses what does not fit (DoesNotFit, before nextpnr), what is too slow for the board's clock (TooSlow), and a patch of
+another shape (NotPatchable). Tools fail with ToolMissing and ToolFailed; the log is kept then.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeloop_components.fpga.blockram import FORMS, NotPatchable, patched
+from edgeloop_components.fpga.boards import board_of
+from edgeloop_components.fpga.families import FAMILIES, SEED
+from edgeloop_components.fpga.images import memories_of, placeholders
+from edgeloop_components.fpga.parts import Part, part_of
+from edgeloop_components.fpga.placing import Job, place
+from edgeloop_components.fpga.tools import Ran, ToolFailed, run, versions
+
+__all__ = ["KEPT", "Figures", "TooSlow", "bitstream", "can_patch", "patch", "tools_of"]
+
+Progress = Callable[[str], None]
+PLACED, FACTS = KEPT = ("placed.gz", "placed-facts.json")
+
+
+class TooSlow(ValueError):  # noqa: N818 - it is read as a sentence
+    """The placed design does not hold the board's clock. `hint` names ways out."""
+
+    hint = "fewer bits, fewer multipliers, or a faster part"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What was made, and what it takes. `fmax_mhz`: static timing of the worst path, for one placement seed."""
+
+    part: str
+    board: str
+    front: str
+    clock_mhz: float
+    used: Mapping[str, int]  # luts, ffs, brams, dsps
+    available: Mapping[str, int]
+    fmax_mhz: float
+    timing: str  # what that is, or that it is unverified
+    floor: tuple[tuple[int, int, int], ...]  # x, y, cells: where the design stands
+    bitstream: str  # file name
+    bytes: int
+    sha256: str
+    shape: str  # digest of all that place and route depended on
+    seed: int
+    patched: bool  # placed before; this call only put block RAM contents into it
+    patchable: bool  # whether another version of the shape can be patched in
+    seconds: Mapping[str, float]
+    cpu_seconds: Mapping[str, float]
+    peak_mib: float
+    tools: Mapping[str, str]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return dataclasses.asdict(self)
+
+
+def tools_of(part: Part) -> tuple[str, ...]:
+    """The tools that a bitstream of this part needs."""
+    family = FAMILIES[part.family]
+    return ("yosys", family.nextpnr, family.pack)
+
+
+def bitstream(
+    files: Mapping[str, str],
+    part: str,
+    board: str,
+    out: Path,
+    progress: Progress = lambda _: None,
+    *,
+    front: str = "uart",
+    trees: bool = False,
+) -> Figures:
+    """Makes `bitstream.*`, `pins.*` and what a patch needs in the folder `out`, of Verilog and images (name -> text).
+
+    The top module is `top`. `board` may be empty: the part's own. DoesNotFit, TooSlow, PartUnknown, ImageError,
+    NotPatchable (an image that is not in block RAM alone), ToolMissing, ToolFailed; `out` is as it was then.
+    """
+    job = _job(files, part, board, front, trees)
+    found = versions(tools_of(job.part))
+    with _work(out) as work:
+        facts = {**place(job, work, progress), "tools": found, "shape": job.shape}
+        _keep(work, work / job.family.placed, facts)
+        figures = _finish(job, work, facts, progress, fresh=True)
+        _publish(job, work, out, figures)
+    return figures
+
+
+def can_patch(
+    files: Mapping[str, str], part: str, board: str, base: Path, *, front: str = "uart", trees: bool = False
+) -> bool:
+    """Whether `base`, a folder that `bitstream` made, holds this very shape, placed by the installed tools."""
+    job = _job(files, part, board, front, trees)
+    try:
+        facts = json.loads((base / FACTS).read_bytes())
+        same = (facts["shape"], facts["tools"]) == (job.shape, versions(tools_of(job.part)))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return same and job.part.family in FORMS and (base / PLACED).is_file()
+
+
+def patch(
+    files: Mapping[str, str],
+    part: str,
+    board: str,
+    base: Path,
+    out: Path,
+    *,
+    progress: Progress = lambda _: None,
+    front: str = "uart",
+    trees: bool = False,
+) -> Figures:
+    """As `bitstream`, of what `base` has placed: only block RAM contents change. NotPatchable when it is another shape."""
+    if not can_patch(files, part, board, base, front=front, trees=trees):
+        raise NotPatchable(f"{base}: expected a placed design of the same shape, part, board and tools, found none")
+    job = _job(files, part, board, front, trees)
+    facts = json.loads((base / FACTS).read_bytes())
+    with _work(out) as work:
+        for name in KEPT:
+            shutil.copyfile(base / name, work / name)
+        (work / job.family.placed).write_bytes(gzip.decompress((base / PLACED).read_bytes()))
+        figures = _finish(job, work, facts, progress, fresh=False)
+        _publish(job, work, out, figures)
+    return figures
+
+
+def _job(files: Mapping[str, str], part: str, board: str, front: str, trees: bool) -> Job:
+    row = part_of(part)
+    return Job(files=files, part=row, board=board_of(row, board, front), front=front, trees=trees)
+
+
+@contextmanager
+def _work(out: Path) -> Iterator[Path]:
+    """A folder to work in beside `out`. After a tool failed its log stays, as `<out>.log`."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        yield work
+    except ToolFailed as error:
+        kept = out.with_name(out.name + ".log")
+        shutil.copyfile(error.log, kept)
+        raise ToolFailed(str(error), kept, f"the whole log: {kept}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _keep(work: Path, placed: Path, facts: Mapping[str, Any]) -> None:
+    """Keeps what was placed, in the same bytes for the same design."""
+    (work / PLACED).write_bytes(gzip.compress(placed.read_bytes(), mtime=0))
+    (work / FACTS).write_text(json.dumps(facts, sort_keys=True) + "\n")
+
+
+def _publish(job: Job, work: Path, out: Path, figures: Figures) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (work / job.pins).write_text(job.pin_text)
+    for name in (*KEPT, job.pins, figures.bitstream):
+        (work / name).replace(out / name)
+
+
+def _finish(job: Job, work: Path, facts: Mapping[str, Any], progress: Progress, *, fresh: bool) -> Figures:
+    """Images into the placed design, and pack. TooSlow."""
+    clock = job.board.clock_mhz
+    if facts["fmax_mhz"] < clock:
+        found = f"{facts['fmax_mhz']:g} MHz at most"
+        raise TooSlow(f"{job.part.name}: expected {clock:g} MHz, the clock of {job.board.name}, found {found}")
+    took = {name: Ran(**ran) for name, ran in facts["took"].items()} if fresh else {}
+    took["block RAM"] = _contents(job, work)
+    took["pack"] = run(job.family.pack, job.family.pack_arguments, work, progress)
+    made = work / f"bitstream.{job.family.suffix}"
+    content = made.read_bytes()
+    progress(f"{job.family.pack}: {len(content):,} bytes")
+    return Figures(
+        part=job.part.name,
+        board=job.board.name,
+        front=job.front,
+        clock_mhz=clock,
+        used=facts["used"],
+        available=dataclasses.asdict(job.part.has),
+        fmax_mhz=facts["fmax_mhz"],
+        timing=job.part.experimental or "static, of nextpnr, for one placement seed",
+        floor=tuple((x, y, cells) for x, y, cells in facts["floor"]),
+        bitstream=made.name,
+        bytes=len(content),
+        sha256="sha256:" + hashlib.sha256(content).hexdigest(),
+        shape=facts["shape"],
+        seed=int(SEED),
+        patched=not fresh,
+        patchable=job.part.family in FORMS,
+        seconds={name: round(ran.seconds, 2) for name, ran in took.items()},
+        cpu_seconds={name: round(ran.cpu_seconds, 2) for name, ran in took.items()},
+        peak_mib=round(max(ran.peak_mib for ran in took.values()), 1),
+        tools=facts["tools"],
+    )
+
+
+def _contents(job: Job, work: Path) -> Ran:
+    """Puts the images into the placed design. NotPatchable."""
+    started_s, cpu_s = time.monotonic(), time.process_time()
+    text = (work / job.family.placed).read_text()
+    if job.part.family in FORMS:
+        memories = memories_of(job.files)
+        text = patched(text, FORMS[job.part.family], memories, placeholders(memories), job.files)
+    (work / job.family.placed.replace("placed", "new")).write_text(text)
+    return Ran(time.monotonic() - started_s, time.process_time() - cpu_s, 0.0)

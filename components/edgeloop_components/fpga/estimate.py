@@ -1,0 +1,111 @@
+"""Whether a design fits a part, told before the long steps: from its shape at once, from yosys' cells before nextpnr.
+
+Both give a range. What exceeds the part even at the low end is refused with numbers and what would fit; in between, nextpnr
+tries. The figures of `shape_range` were fitted to this project's own cores (docs/fpga.md has the table).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgeloop_components.fpga.families import FAMILIES
+from edgeloop_components.fpga.parts import PARTS, Needs, Part
+from edgeloop_contracts.fpga import FpgaDesign, FpgaForest, FpgaPerceptron
+
+__all__ = ["DoesNotFit", "Range", "check", "distinct_comparators", "packed_range", "shape_range"]
+
+
+class DoesNotFit(ValueError):  # noqa: N818 - it is read as a sentence
+    """A design is too large for a part. `hint` names what would fit, `details` the numbers."""
+
+    def __init__(self, message: str, hint: str, details: dict[str, object]) -> None:
+        super().__init__(message)
+        self.hint, self.details = hint, details
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a design takes at least and at most, and how that is known."""
+
+    low: Needs
+    high: Needs
+    source: str
+
+
+def packed_range(counted: Needs, family: str, *, carries: bool) -> Range:
+    """From yosys' cells. Without carry chains every LUT is one cell; a flip-flop shares the cell of its LUT."""
+    row = FAMILIES[family]
+    low, high = (row.low, row.high) if carries else (min(row.low, 1.0), 1.05)
+    floor = max(counted.luts, counted.ffs if family == "ice40" else 0)
+    return Range(
+        _with_luts(counted, int(low * counted.luts)), _with_luts(counted, int(high * floor)), "cells counted by yosys"
+    )
+
+
+def _with_luts(needs: Needs, luts: int) -> Needs:
+    return Needs(luts=luts, ffs=needs.ffs, brams=needs.brams, dsps=needs.dsps)
+
+
+def shape_range(design: FpgaDesign, part: Part, multipliers: int) -> Range:
+    """From the design's shape alone, in a moment."""
+    if design.perceptron is not None:
+        middle = _perceptron(design.perceptron, part, multipliers)
+    else:
+        assert design.forest is not None
+        middle = _forest(design.forest, part)
+    low = _with_luts(middle, int(middle.luts * 0.6))
+    return Range(low, _with_luts(middle, int(middle.luts * 1.6)), "the design's shape")
+
+
+SHELL_LUTS = 700  # link, frames and control around a core
+PERCEPTRON_LUTS = 60  # of a multiply-accumulator beside the multiplier itself, a bit of its accumulator in a LUT or two
+RAM_BITS = {"ice40": 4096, "ecp5": 18432, "gowin": 18432}
+
+
+def _perceptron(net: FpgaPerceptron, part: Part, multipliers: int) -> Needs:
+    in_dsp = min(multipliers, part.has.dsps)
+    soft = (multipliers - in_dsp) * (net.bits * (net.bits + 1) * 5 // 2)
+    weights = sum(len(layer.biases) * (len(layer.weights[0]) if layer.weights else 0) for layer in net.layers)
+    bits = weights * net.bits + 32 * sum(len(layer.biases) for layer in net.layers)
+    return Needs(
+        luts=SHELL_LUTS + multipliers * PERCEPTRON_LUTS + soft,
+        ffs=0,
+        brams=1 + -(-bits // RAM_BITS[part.family]),
+        dsps=in_dsp,
+    )
+
+
+def distinct_comparators(forest: FpgaForest) -> int:
+    """Comparisons that occur in the trees, each once."""
+    return len({pair for tree in forest.trees for pair in zip(tree.features, tree.edges, strict=True) if pair[0] >= 0})
+
+
+def _forest(forest: FpgaForest, part: Part) -> Needs:
+    inner = sum(1 for tree in forest.trees for feature in tree.features if feature >= 0)
+    leaf_bits = max(
+        (abs(value).bit_length() + 1 for tree in forest.trees for values in tree.values for value in values), default=2
+    )
+    outputs = sum(len(tree.outputs) for tree in forest.trees)
+    per_mux = 1.7 if part.family == "ice40" else 1.2
+    luts = SHELL_LUTS + 3 * distinct_comparators(forest) + per_mux * inner * outputs / max(1, len(forest.trees))
+    return Needs(luts=int(luts + leaf_bits * outputs * (2 if part.family == "ice40" else 1)), ffs=0, brams=1, dsps=0)
+
+
+def check(found: Range, part: Part, *, advice: Sequence[str] = ()) -> list[str]:
+    """Remarks on a tight fit. DoesNotFit when even the low end exceeds the part."""
+    over = found.low.beyond(part.has)
+    if over:
+        numbers = ", ".join(f"{name}: at least {need:,} of {has:,}" for name, (need, has) in over.items())
+        others = [other.name for other in PARTS.values() if not other.experimental and not found.high.beyond(other.has)]
+        ways = [*advice, *(["another part: " + ", ".join(others)] if others else [])]
+        raise DoesNotFit(
+            f"{part.name}: expected a design that fits, found {numbers} (by {found.source})",
+            "; ".join(ways) or "no part of the table is large enough",
+            {"part": part.name, "needs": {name: list(pair) for name, pair in over.items()}, "source": found.source},
+        )
+    tight = found.high.beyond(part.has)
+    return [
+        f"{part.name}: a tight fit: up to {need:,} {name} of {has:,} (by {found.source}); nextpnr will tell"
+        for name, (need, has) in tight.items()
+    ]
