@@ -78,6 +78,14 @@ def pod_specs(objects: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 yield manifest["spec"]["template"]["spec"]
 
 
+def boards_of(device: str) -> Loop:
+    """One group with boards, one whose boards are simulated, one of another runtime."""
+    loop = loop_of("press", {"lines": {}, "benches": {}, "cabinets": {}}, runtime="fpga")
+    boards, simulated, plain = loop.targets
+    fpga = replace(boards.fpga, device=device, board="icebreaker", baud=1_000_000)
+    return replace(loop, targets=(replace(boards, fpga=fpga), simulated, replace(plain, runtime="native")))
+
+
 POWER = loop_of("turbine-power", {"gateways": {}, "cabinets": {"site": "north"}})
 
 
@@ -196,6 +204,52 @@ def test_the_measured_threads_reach_the_server() -> None:
     assert told(replace(two, profile=None)) == []
 
 
+def test_a_board_is_a_resource_of_its_group_alone() -> None:
+    """The group with a device gets it as an extended resource, and is told where it is; no container is privileged."""
+    loop = boards_of("/dev/ttyUSB1")
+    objects = rendered(loop, nodes_of("n1", "n2", group="lines"), Settings(device_resource="boards.example"))
+    (application,) = of_kind(objects, "EdgeApplication")
+    over = {t["name"]: t["overriders"] for t in application["spec"]["workloadScope"]["targetNodeGroups"]}
+    limits = {name: o["resourcesOverriders"][0]["value"]["limits"] for name, o in over.items()}
+    assert limits["lines"] == {"cpu": "500m", "memory": "160Mi", "boards.example/ttyUSB1": "1"}
+    assert limits["benches"] == limits["cabinets"] == {"cpu": "500m", "memory": "160Mi"}
+    told = {name: {v["name"]: v["value"] for v in o["envOverriders"][0]["value"]} for name, o in over.items()}
+    assert {name: value for name, value in told["lines"].items() if name[9:] in ("DEVICE", "BOARD", "BAUD")} == {
+        "EDGELOOP_DEVICE": "/dev/ttyUSB1",
+        "EDGELOOP_BOARD": "icebreaker",
+        "EDGELOOP_BAUD": "1000000",
+    }
+    assert "EDGELOOP_DEVICE" not in told["benches"]
+    spec = application["spec"]["workloadTemplate"]["manifests"][0]["spec"]["template"]["spec"]
+    assert spec["securityContext"]["supplementalGroups"] == [20]
+    assert "privileged" not in spec["containers"][0]["securityContext"]
+    unmeasured = overriders("lines", package_of(loop, "lines", profile=False), 1, Settings(), loop.targets[0])
+    assert unmeasured["resourcesOverriders"][0]["value"] == {"limits": {"smarter-devices/ttyUSB1": "1"}}
+
+
+def test_kubeedge_is_told_of_each_board() -> None:
+    """One DeviceModel, and a Device for each node with a board; a loop without boards has neither."""
+    objects = rendered(boards_of("/dev/ttyUSB1"), nodes_of("n1", "n2.site", group="lines"))
+    (model,) = of_kind(objects, "DeviceModel")
+    devices = of_kind(objects, "Device")
+    assert [(d["metadata"]["name"], d["spec"]["nodeName"]) for d in devices] == [
+        ("press-n1", "n1"),
+        ("press-n2-site", "n2.site"),
+    ]
+    for device in devices:
+        assert device["spec"]["deviceModelRef"] == {"name": model["metadata"]["name"]}
+        assert device["spec"]["protocol"]["configData"] == {
+            "device": "/dev/ttyUSB1", "baud": 1_000_000, "board": "icebreaker", "part": "ice40-up5k",
+        }  # fmt: skip
+        names = [prop["name"] for prop in device["spec"]["properties"]]
+        assert names == [prop["name"] for prop in model["spec"]["properties"]]
+    without = rendered(POWER, nodes_of("n1"))
+    assert of_kind(without, "DeviceModel") == of_kind(without, "Device") == []
+    (application,) = of_kind(without, "EdgeApplication")
+    spec = application["spec"]["workloadTemplate"]["manifests"][0]["spec"]["template"]["spec"]
+    assert "supplementalGroups" not in spec["securityContext"]
+
+
 def test_a_wave_touches_only_its_groups_overriders() -> None:
     """Another digest for one group leaves the template and the other group's overriders byte for byte as they were."""
     nodes = nodes_of("n1")
@@ -283,7 +337,15 @@ def test_names_are_short_and_apart() -> None:
         (lambda: Settings(mqtt="broker"), "HOST:PORT"),
         (lambda: Node(name="a/#"), "node"),
         (lambda: rendered(loop_of("l", {"g": {"site": "a b"}}), []), "nodes.labels.site"),
-        (lambda: rendered(loop_of("l", {"g": {}}, runtime="fpga"), []), "readiness probe"),
+        (
+            lambda: render_loop(
+                POWER, {"gateways": replace(package_of(POWER, "gateways"), runtime="vendor")}, [], Settings()
+            ),
+            "readiness probe",
+        ),
+        (lambda: rendered(boards_of("/dev/../etc/passwd"), []), "fpga.device: expected a device of the node"),
+        (lambda: rendered(boards_of("/tmp/tty"), []), "fpga.device: expected a device of the node"),
+        (lambda: Settings(device_resource="a/b"), "settings.device_resource"),
         (lambda: render_loop(POWER, {"other": package_of(POWER, "gateways")}, [], Settings()), "gateways, cabinets"),
         (
             lambda: render_loop(

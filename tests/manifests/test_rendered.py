@@ -25,8 +25,17 @@ LOOPS: dict[str, tuple[dict[str, dict[str, str]], int, Settings]] = {  # groups 
         Settings(namespace="ml", registry="registry.example:5000/edge", server_port=9000, trusted=(KEY,)),
     ),
     "no-nodes-yet": ({"lines": {}}, 0, Settings(transport="https", fleet_url="https://fleet.example")),
+    "boards": ({"lines": {}, "benches": {}}, 2, Settings()),
     "l" * 48: ({"g" * 48: {}}, 2, Settings(namespace="n" * 20)),
 }
+
+
+TARGETS: dict[str, dict[str, Any]] = {  # what the target of a group has besides
+    "lines": {
+        "runtime": "fpga", "part": "ice40-up5k", "fpga": {"device": "/dev/ttyUSB1", "board": "icebreaker", "baud": 1_000_000},
+    },
+    "benches": {"runtime": "fpga", "part": "ice40-hx8k"},
+}  # fmt: skip
 
 
 def objects_of(name: str) -> list[dict[str, Any]]:
@@ -38,7 +47,8 @@ def objects_of(name: str) -> list[dict[str, Any]]:
         "data": {"source": "rows.csv", "label": "y", "features": ["x"]},
         "train": {"estimator": "sklearn.linear_model.LogisticRegression"},
         "targets": [
-            {"name": f"t{i}", "nodes": {"group": g, "labels": marks}} for i, (g, marks) in enumerate(groups.items())
+            {"name": f"t{i}", "nodes": {"group": g, "labels": marks}, **TARGETS.get(g, {})}
+            for i, (g, marks) in enumerate(groups.items())
         ],
     }
     loop = from_json(Loop, document)
@@ -97,7 +107,7 @@ def test_the_check_finds_what_is_wrong(problems_in: Callable[[dict[str, Any]], l
     assert spoilt("NodeGroup", "apiVersion", value="apps.kubeedge.io/v2")
 
 
-@pytest.mark.parametrize("name", ["one-node", "many-groups"])
+@pytest.mark.parametrize("name", ["one-node", "many-groups", "boards"])
 def test_rendering_is_as_reviewed(name: str, golden: Callable[[Path, str], None]) -> None:
     """What is rendered changes only with a golden file that a person has looked at."""
     golden(GOLDEN / f"{name}.yaml", "---\n".join(dump(item) for item in objects_of(name)))

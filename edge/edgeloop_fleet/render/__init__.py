@@ -12,6 +12,7 @@ from typing import Any
 
 from edgeloop_contracts import Loop, Package, Target
 from edgeloop_fleet.render.agent import agent_daemon_set
+from edgeloop_fleet.render.boards import board_objects
 from edgeloop_fleet.render.groups import image_of, node_group, prepull_job
 from edgeloop_fleet.render.labels import GROUP, LOOP, MANAGED_BY, application_name, deployment_name, group_labels
 from edgeloop_fleet.render.rules import endpoints, rules
@@ -87,7 +88,8 @@ def render_loop(loop: Loop, packages: Mapping[str, Package], nodes: Iterable[Nod
         *(node_group(target) for target in targets.values()),
         *render_platform([node for _, node in mine], settings),
         *_jobs(loop.name, ordered, by_group, settings),
-        *([edge_application(loop.name, ordered, replicas, settings)] if ordered else []),
+        *board_objects(loop.name, targets, by_group, settings),
+        *([edge_application(loop.name, ordered, replicas, settings, targets)] if ordered else []),
     ]
     return [
         json.loads(json.dumps(document)) for document in objects

@@ -28,8 +28,8 @@ USER = 65532  # owns both folders; the same in the server and the agent, who sha
 _UNREACHABLE = ("node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready")
 
 
-def pod_spec(**fields: Any) -> dict[str, Any]:
-    """A pod spec with the common part; `fields` are added."""
+def pod_spec(security: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    """A pod spec with the common part; `fields` are added, and `security` to its security context."""
     return {
         "hostNetwork": True,
         "automountServiceAccountToken": False,
@@ -40,6 +40,7 @@ def pod_spec(**fields: Any) -> dict[str, Any]:
             "runAsUser": USER,
             "runAsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
+            **(security or {}),
         },
         **fields,
     }

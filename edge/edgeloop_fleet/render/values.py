@@ -32,6 +32,8 @@ _FORMS: Mapping[str, tuple[str, str]] = {
     "image": (r"[a-zA-Z0-9][a-zA-Z0-9._/:@-]*", "an image such as registry.example/agent@sha256:<64 hex digits>"),
     "digest": (r"sha256:[0-9a-f]{64}", "a digest sha256:<64 hex digits>"),
     "url": (r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/-]*)?", "an http or https URL without query"),
+    "device": (r"/dev/[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a device of the node directly in /dev, such as /dev/ttyUSB1"),
+    "resource": (r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "the first part of an extended resource's name"),
     "address": (r"[A-Za-z0-9.\[\]:-]+:\d{1,5}", "HOST:PORT"),
     "node": (rf"{_DNS}(\.{_DNS})*", "a node's name of lower-case letters, digits, '-' and '.'"),
     "label": (r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", "a Kubernetes label key"),
@@ -69,6 +71,7 @@ class Settings:
     `transport` says how reports travel: over the node's broker and KubeEdge's router, or straight to the fleet service.
     `trusted`: servers that hold Python load only what one of these keys has signed; none: they ask for no signature. The keys
     are in the pods themselves, where they outlive a power cut without a link (docs/decisions/0008).
+    `device_resource` and `device_gid`: how nodes offer FPGA boards (boards.py), and the group that owns them, Debian's dialout.
     """
 
     namespace: str = "edgeloop"
@@ -81,6 +84,8 @@ class Settings:
     feedback_port: int = 8081
     poll_s: float = 5.0
     trusted: tuple[PublicKey, ...] = ()
+    device_resource: str = "smarter-devices"
+    device_gid: int = 20
 
     def __post_init__(self) -> None:
         checked("namespace", "settings.namespace", self.namespace)
@@ -88,6 +93,7 @@ class Settings:
         checked("image", "settings.agent_image", self.agent_image)
         checked("url", "settings.fleet_url", self.fleet_url)
         checked("address", "settings.mqtt", self.mqtt)
+        checked("resource", "settings.device_resource", self.device_resource)
 
     def ack_url(self, router_url: str) -> str:
         """Where the fleet service posts acknowledgements: KubeEdge's router, which publishes them on `acks/<node>`."""

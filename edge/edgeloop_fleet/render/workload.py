@@ -17,8 +17,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgeloop_contracts import Package, ResourceProfile
+from edgeloop_contracts import Package, ResourceProfile, Target
 from edgeloop_fleet.render import labels
+from edgeloop_fleet.render.boards import board_environment, board_groups, board_resources
 from edgeloop_fleet.render.groups import image_of
 from edgeloop_fleet.render.pods import RUN_FOLDER, container_security, downward, host_folder, pod_spec
 from edgeloop_fleet.render.values import RenderError, Settings
@@ -32,7 +33,7 @@ _READY_WITHIN_S = 120  # a pod's start at the edge may stall for 60 s
 # Asks this pod's own server (process 1 of the container), over its private socket, whether it is ready. An httpGet probe would
 # be answered by the old pod, which shares the port. One template has one command, so every server image has this program.
 _PROBE = ("/edgeloop/server", "check", "--run-dir", RUN_FOLDER, "--pid", "1")
-_SERVED = ("native", "onnxruntime")  # the runtimes whose images are servers
+_SERVED = ("fpga", "native", "onnxruntime")  # the runtimes whose images are servers
 _THREADED = ("onnxruntime",)  # those that can be told their number of threads; native servers have one
 
 
@@ -89,7 +90,7 @@ def _spread(selector: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _deployment(loop: str, settings: Settings) -> dict[str, Any]:
+def _deployment(loop: str, targets: Mapping[str, Target], settings: Settings) -> dict[str, Any]:
     selector = {labels.NAME: CONTAINER, labels.LOOP: loop}
     volume, mount = host_folder("run", RUN_FOLDER)
     container = _container(f"{settings.registry}/{labels.application_name(loop)}:unset", mount, settings)
@@ -107,6 +108,7 @@ def _deployment(loop: str, settings: Settings) -> dict[str, Any]:
             "template": {
                 "metadata": {"labels": marks},
                 "spec": pod_spec(
+                    board_groups(targets, settings),
                     terminationGracePeriodSeconds=_GRACE_S,
                     topologySpreadConstraints=[_spread(selector)],
                     containers=[container],
@@ -117,10 +119,13 @@ def _deployment(loop: str, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _resources(profile: ResourceProfile) -> dict[str, Any]:
+def _resources(profile: ResourceProfile | None, board: Mapping[str, str]) -> dict[str, Any]:
+    """Of the profile, and the board; Kubernetes takes an extended resource's limit for its request, too."""
+    if profile is None:
+        return {"limits": dict(board)} if board else {}
     return {
         "requests": {"cpu": f"{profile.cpu_request_m}m", "memory": f"{profile.memory_request_mib}Mi"},
-        "limits": {"cpu": f"{profile.cpu_limit_m}m", "memory": f"{profile.memory_limit_mib}Mi"},
+        "limits": {"cpu": f"{profile.cpu_limit_m}m", "memory": f"{profile.memory_limit_mib}Mi", **board},
     }
 
 
@@ -144,14 +149,21 @@ def _image_overriders(package: Package, settings: Settings) -> list[dict[str, An
     ]
 
 
-def overriders(group: str, package: Package, replicas: int, settings: Settings) -> dict[str, Any]:
-    """What a group has of its own: image, number of pods, resources and threads from the profile, and environment."""
-    env = {"EDGELOOP_GROUP": group, "EDGELOOP_IMAGE": package.digest, **_threads(package)}
-    resources = [{"containerName": CONTAINER, "value": _resources(package.profile)}] if package.profile else []
+def overriders(
+    group: str, package: Package, replicas: int, settings: Settings, target: Target | None = None
+) -> dict[str, Any]:
+    """What a group has of its own: image, number of pods, resources and threads from the profile, board, and environment."""
+    env = {
+        "EDGELOOP_GROUP": group,
+        "EDGELOOP_IMAGE": package.digest,
+        **_threads(package),
+        **board_environment(target),
+    }
+    resources = _resources(package.profile, board_resources(target, settings))
     return {
         "replicas": replicas,
         "imageOverriders": _image_overriders(package, settings),
-        "resourcesOverriders": resources,
+        "resourcesOverriders": [{"containerName": CONTAINER, "value": resources}] if resources else [],
         "envOverriders": [
             {
                 "containerName": CONTAINER,
@@ -163,12 +175,22 @@ def overriders(group: str, package: Package, replicas: int, settings: Settings) 
 
 
 def edge_application(
-    loop: str, packages: Mapping[str, Package], replicas: Mapping[str, int], settings: Settings
+    loop: str,
+    packages: Mapping[str, Package],
+    replicas: Mapping[str, int],
+    settings: Settings,
+    targets: Mapping[str, Target],
 ) -> dict[str, Any]:
-    """The loop's EdgeApplication with the groups that have a package. RenderError for a runtime without a server."""
+    """The loop's EdgeApplication with the groups that have a package. RenderError for a runtime without a server.
+
+    `targets` are all of the loop, by group: the template is the same for every wave.
+    """
     _check_runtimes(packages)
-    targets = [
-        {"name": labels.node_group_name(group), "overriders": overriders(group, package, replicas[group], settings)}
+    groups = [
+        {
+            "name": labels.node_group_name(group),
+            "overriders": overriders(group, package, replicas[group], settings, targets.get(group)),
+        }
         for group, package in packages.items()
     ]
     return {
@@ -180,7 +202,7 @@ def edge_application(
             "labels": labels.common(CONTAINER, **{labels.LOOP: loop}),
         },
         "spec": {
-            "workloadTemplate": {"manifests": [_deployment(loop, settings)]},
-            "workloadScope": {"targetNodeGroups": targets},
+            "workloadTemplate": {"manifests": [_deployment(loop, targets, settings)]},
+            "workloadScope": {"targetNodeGroups": groups},
         },
     }
