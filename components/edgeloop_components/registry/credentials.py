@@ -1,8 +1,9 @@
 """Finds the credentials of a registry where `docker login` and `podman login` leave them, and asks their helpers.
 
-Looked at, in this order: the file that REGISTRY_AUTH_FILE names, then config.json in the folder DOCKER_CONFIG or ~/.docker. In
-each: the helper of that registry (credHelpers), the entry in `auths`, the store of all (credsStore). A password is never
-printed, nor put on a command line.
+Looked at, in the order of podman and skopeo: the file that REGISTRY_AUTH_FILE names, or where it names none containers/auth.json
+in XDG_RUNTIME_DIR (else /run/containers/<uid>/auth.json) and in XDG_CONFIG_HOME or ~/.config; then config.json in the folder
+DOCKER_CONFIG or ~/.docker. In each: the helper of that registry (credHelpers), the entry in `auths`, the store of all
+(credsStore). A password is never printed, nor put on a command line.
 
 Refuses, with RegistryError: a file that is not such a configuration, a helper's name that is a path, a helper that fails.
 """
@@ -25,6 +26,7 @@ __all__ = ["Config", "Credentials", "find", "parse_config", "parse_helper"]
 
 MOST_BYTES = 1 << 20
 HELPER_TIMEOUT_S = 30.0
+RUN_FOLDER = Path("/run/containers")  # where podman keeps a user's login without XDG_RUNTIME_DIR
 _NO_CREDENTIALS = "credentials not found"
 
 
@@ -64,9 +66,14 @@ def find(registry: str, repository: str = "", environment: Mapping[str, str] | N
 
 
 def _files(environment: Mapping[str, str]) -> list[Path]:
-    auth = [Path(environment["REGISTRY_AUTH_FILE"])] if environment.get("REGISTRY_AUTH_FILE") else []
+    """Where they may be, in the order in which podman and skopeo look (containers-auth.json(5)); docker knows the last alone."""
     home = environment.get("HOME") or str(Path.home())
-    return [*auth, Path(environment.get("DOCKER_CONFIG") or Path(home, ".docker"), "config.json")]
+    docker = Path(environment.get("DOCKER_CONFIG") or Path(home, ".docker"), "config.json")
+    if environment.get("REGISTRY_AUTH_FILE"):
+        return [Path(environment["REGISTRY_AUTH_FILE"]), docker]
+    runtime, settings = environment.get("XDG_RUNTIME_DIR"), environment.get("XDG_CONFIG_HOME") or Path(home, ".config")
+    login = Path(runtime, "containers") if runtime else RUN_FOLDER / str(os.getuid())
+    return [login / "auth.json", Path(settings, "containers", "auth.json"), docker]
 
 
 def _from_config(config: Config, registry: str, repository: str, environment: Mapping[str, str]) -> Credentials | None:

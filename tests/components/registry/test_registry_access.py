@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
@@ -258,6 +259,28 @@ def test_places_of_the_file(home: Callable[..., Any], tmp_path: Path) -> None:
         names.append(found.username)
     assert names == ["home", "docker", "podman"]
     assert find("r.example", "", {"HOME": "/nonexistent"}) is None
+
+
+def test_podmans_own_places(home: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `podman login` writes is found, in the order of containers-auth.json(5); a file that is named stands in for it."""
+    places = {name: tmp_path / name for name in ("runtime", "config", "run")}
+    for name, folder in places.items():
+        path = folder / (str(os.getuid()) if name == "run" else "containers") / "auth.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"auths": {"r.example": {"auth": auth(f"{name}:x")}}}))
+    monkeypatch.setattr("edgeloop_components.registry.credentials.RUN_FOLDER", places["run"])
+    environment = home({"auths": {"r.example": {"auth": auth("docker:x")}}})
+    runtime, config = {"XDG_RUNTIME_DIR": str(places["runtime"])}, {"XDG_CONFIG_HOME": str(places["config"])}
+    away = {"XDG_RUNTIME_DIR": str(tmp_path / "away")}  # nobody has logged in there
+    cases: dict[str, dict[str, str]] = {"runtime": {**runtime, **config}, "run": config, "config": {**away, **config}}
+    found = {name: find("r.example", "", {**environment, **more}) for name, more in cases.items()}
+    assert found == {name: Credentials(name, "x") for name in cases}
+    named = {**environment, **runtime, "REGISTRY_AUTH_FILE": str(tmp_path / "gone")}
+    assert find("r.example", "", named) == find("r.example", "", {**environment, **away}) == Credentials("docker", "x")
+    home_config = tmp_path / ".config" / "containers" / "auth.json"
+    home_config.parent.mkdir(parents=True)
+    home_config.write_text(json.dumps({"auths": {"r.example": {"auth": auth("dot:x")}}}))
+    assert find("r.example", "", {**away, "HOME": str(tmp_path)}) == Credentials("dot", "x")
 
 
 @pytest.mark.parametrize(
