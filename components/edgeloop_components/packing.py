@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["file_signer", "finished", "with_indexes"]
 
 
-def file_signer(version: ModelVersion, signer: Signer | None) -> Callable[[Path], object] | None:
-    """What signs the files that go into an image; None without a key."""
+def file_signer(version: ModelVersion | None, signer: Signer | None) -> Callable[[Path], object] | None:
+    """What signs the files that go into an image, of a version or of all (None); None without a key."""
     if signer is None:
         return None
     from edgeloop_components.signing import sign_folder
 
-    return lambda folder: sign_folder(folder, signer, predicate={"loop": version.loop, "version": version.number})
+    predicate = {"loop": version.loop, "version": version.number} if version else {}
+    return lambda folder: sign_folder(folder, signer, predicate=predicate)
 
 
 def finished(images: Path, loop: Loop, package: Package, version: ModelVersion, signer: Signer | None) -> Package:

@@ -245,6 +245,7 @@ def pack(step: Step, version: str, compiled: str, profiled: str, out: str) -> Pa
         parity=loads(ParityResult, Path(compiled, "parity.json").read_bytes()),
         profile=loads(ResourceProfile, Path(profiled, "profile.json").read_bytes()),
         sign=file_signer(new, signer),
+        sign_program=file_signer(None, signer),
         model_dir=Path(version),
     )
     made = finished(Path(images), step.loop, made, new, signer)

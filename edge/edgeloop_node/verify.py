@@ -1,9 +1,9 @@
 """`edgeloop-node verify`: whether a trusted key has signed a model folder, an image or a file, with the standard library alone.
 
 A model folder has `signature.json`, which names every other file in it with its digest; a file has a detached signature in
-base64, as `cosign sign-blob` writes it. An unpacked image has such a folder: a native server with its signature beside it in
-/edgeloop, or models below /models for a server that is a script. Keys are a file of public keys in PEM, a folder of such files
-(`*.pem`, `*.pub`), or the PEM text itself.
+base64, as `cosign sign-blob` writes it. An unpacked image has such folders: /edgeloop with the program that it starts, and
+each model below /models. All of them must be signed, whatever the program is: no unsigned byte chooses what is looked at.
+Keys are a file of public keys in PEM, a folder of such files (`*.pem`, `*.pub`), or the PEM text itself.
 
 Refuses links and special files in a model folder, and folders and signatures above a limit.
 """
@@ -57,17 +57,23 @@ def _verified(options: argparse.Namespace, keys: str) -> PublicKey:
     return verify_file(file, signature, keys)
 
 
-def verify_image(root: Path, keys: Keys) -> PublicKey:
-    """The trusted key that signed what the server of an unpacked image runs: its program, or the models that it loads."""
+def verify_image(root: Path, keys: Keys, *, runtime: str = "") -> PublicKey:
+    """The trusted key that signed what the server of an unpacked image starts, and the models that it loads.
+
+    `runtime` is that of the image's package, where it is known: a native image holds no script.
+    """
     server = root / "edgeloop" / "server"
-    if server.is_symlink() or not server.is_file():
+    if server.parent.is_symlink() or server.is_symlink() or not server.is_file():
         raise SignatureError(f"{root}: expected an unpacked image of a server (/edgeloop/server), found none")
+    found = verify_folder(server.parent, keys, "a server")
     with server.open("rb") as stream:
         script = stream.read(2) == b"#!"
-    folders = sorted(root.glob("models/*/*")) if script else [server.parent]
-    if not folders:
+    if script and runtime == "native":
+        raise SignatureError(f"{server}: expected the program of a native image, found a script")
+    models = sorted(root.glob("models/*/*"))
+    if script and not models:
         raise SignatureError(f"{root}: expected a model in /models/<loop>/<number>, found none")
-    return [verify_folder(folder, keys) for folder in folders][-1]
+    return [found, *(verify_folder(folder, keys) for folder in models)][0]
 
 
 def install(path: Path, target: Path, signature: Path, keys: Keys) -> PublicKey:
@@ -88,12 +94,14 @@ def install(path: Path, target: Path, signature: Path, keys: Keys) -> PublicKey:
     return found
 
 
-def verify_folder(folder: Path, keys: Keys) -> PublicKey:
-    """The trusted key that signed the model folder. SignatureError names what is not as it was signed."""
+def verify_folder(folder: Path, keys: Keys, what: str = "a model") -> PublicKey:
+    """The trusted key that signed the folder of `what`. SignatureError names what is not as it was signed."""
     trusted = _keys(keys)
     path = folder / SIGNATURE_FILE
     if not path.is_file():
-        raise SignatureError(f"{folder}: expected a model that is signed, found no {SIGNATURE_FILE} in it")
+        raise SignatureError(
+            f"{folder}: expected {what} that is signed, found no {SIGNATURE_FILE} in it: pack it anew with EDGELOOP_SIGNING_KEY"
+        )
     try:
         return check_files(_json(path), _digests(folder), trusted)
     except SignatureError as error:

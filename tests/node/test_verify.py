@@ -109,7 +109,7 @@ def test_command(signed: Path, keys: Path, tmp_path: Path) -> None:
 
 
 def image_of(root: Path, keys: Path, program: bytes, *models: str) -> Path:
-    """An unpacked image: a server, and a signed folder of it or of each model."""
+    """An unpacked image: a server and models, each in a signed folder."""
     from edgeloop_components.signing import read_signer, sign_folder
 
     server = root / "edgeloop" / "server"
@@ -118,7 +118,7 @@ def image_of(root: Path, keys: Path, program: bytes, *models: str) -> Path:
     for name in models:
         (root / "models" / name).mkdir(parents=True)
         (root / "models" / name / "model.onnx").write_text(name)
-    for folder in [root / "models" / name for name in models] or [server.parent]:
+    for folder in [server.parent, *(root / "models" / name for name in models)]:
         sign_folder(folder, read_signer(keys / "one.key"))
     return root
 
@@ -133,7 +133,42 @@ IMAGES: dict[str, tuple[tuple[Any, ...], Callable[[Path], Any], str]] = {
     "a native server that became a script": (
         (b"\x7fELF",),
         lambda root: (root / "edgeloop/server").write_bytes(b"#!/bin/sh"),
+        "server: expected sha256:",
+    ),
+    "a native server that became a script, beside a signed model": (
+        (b"\x7fELF", "a/1"),
+        lambda root: (root / "edgeloop/server").write_bytes(b"#!/bin/sh"),
+        "server: expected sha256:",
+    ),
+    "a native server whose signature went": (
+        (b"\x7fELF", "a/1"),
+        lambda root: (root / "edgeloop/signature.json").unlink(),
+        "expected a server that is signed, found no signature.json",
+    ),
+    "another script": (
+        (b"#!python", "a/1"),
+        lambda root: (root / "edgeloop/server").write_bytes(b"#!/bin/sh"),
+        "server: expected sha256:",
+    ),
+    "a module beside a script": (
+        (b"#!python", "a/1"),
+        lambda root: (root / "edgeloop/evil.py").write_text(""),
+        "evil.py: expected no such file",
+    ),
+    "a script whose signature went": (
+        (b"#!python", "a/1"),
+        lambda root: (root / "edgeloop/signature.json").unlink(),
+        "expected a server that is signed, found no signature.json",
+    ),
+    "a script without models": (
+        (b"#!python", "a/1"),
+        lambda root: shutil.rmtree(root / "models"),
         "expected a model in /models",
+    ),
+    "a link for the program's folder": (
+        (b"\x7fELF",),
+        lambda root: ((root / "edgeloop").rename(root / "away"), (root / "edgeloop").symlink_to("away")),
+        "expected an unpacked image",
     ),
     "a script's model": (
         (b"#!python", "a/1"),
@@ -148,7 +183,7 @@ IMAGES: dict[str, tuple[tuple[Any, ...], Callable[[Path], Any], str]] = {
     "a script that became a program": (
         (b"#!python", "a/1"),
         lambda root: (root / "edgeloop/server").write_bytes(b"\x7fELF"),
-        "found no signature.json",
+        "server: expected sha256:",
     ),
     "no server": ((b"\x7fELF",), lambda root: (root / "edgeloop/server").unlink(), "expected an unpacked image"),
     "a link for a server": (
@@ -161,7 +196,7 @@ IMAGES: dict[str, tuple[tuple[Any, ...], Callable[[Path], Any], str]] = {
 
 @pytest.mark.parametrize("what", IMAGES)
 def test_images_are_verified_before_their_server_starts(keys: Path, tmp_path: Path, what: str) -> None:
-    """A native program by the signature beside it, a script by its models'; whatever changes on the disk is refused by name."""
+    """The program by the signature beside it, and every model by its own; whatever changes on the disk is refused by name."""
     (program, *models), alter, why = IMAGES[what]
     root = image_of(tmp_path / "root", keys, program, *models)
     one = (keys / "one.pub").read_text()
@@ -171,6 +206,15 @@ def test_images_are_verified_before_their_server_starts(keys: Path, tmp_path: Pa
     alter(root)
     with pytest.raises(SignatureError, match=why):
         verify_image(root, one)
+
+
+def test_a_native_image_holds_no_script(keys: Path, tmp_path: Path) -> None:
+    """Where the package's runtime is known, the signed script and model of another image do not stand in for the program."""
+    root = image_of(tmp_path / "root", keys, b"#!python", "a/1")
+    for runtime in ("", "onnxruntime"):
+        verify_image(root, keys / "one.pub", runtime=runtime)
+    with pytest.raises(SignatureError, match="expected the program of a native image, found a script"):
+        verify_image(root, keys / "one.pub", runtime="native")
 
 
 def test_a_program_is_installed_once_it_is_verified(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from edgeloop_components.package import layout
 from edgeloop_components.package.blobs import blob_path
 from edgeloop_components.package.layers import files_layer
 from edgeloop_components.signing import Signer, new_key, read_signer, sign, sign_folder
-from edgeloop_pipelines.local.standin.store import ImageStore, outcome
+from edgeloop_pipelines.local.standin.store import ImageStore, PullError, outcome
 
 
 @pytest.fixture
@@ -24,6 +25,25 @@ def signer(tmp_path: Path) -> Signer:
     keys.mkdir(parents=True)
     (tmp_path / "k.pub").rename(keys / "k.pub")
     return read_signer(tmp_path / "k.key")
+
+
+def signed_image(tmp_path: Path, plain: str, signer: Signer, runtime: str = "onnxruntime") -> str:
+    """The image with its program's folder and a model signed in it, and signed itself."""
+    site, program, model = tmp_path / "images", tmp_path / "program", tmp_path / "signed"
+    for path, content in (
+        (program / "server", b"#!/usr/bin/python3\nimport tiny\n"),
+        (model / "model.onnx", b"weights"),
+    ):
+        path.parent.mkdir()
+        path.write_bytes(content)
+        sign_folder(path.parent, signer)
+    document, config = layout.manifest(site, plain), layout.image_config(site, plain)
+    under = layout.Under(tuple(document["layers"]), tuple(config["rootfs"]["diff_ids"]))
+    layers = [files_layer(program, "edgeloop"), files_layer(model, "models/power/1")]
+    settings = {**config["config"], "Labels": {"dev.edgeloop.runtime": runtime}}
+    digest = layout.write_image(site, layers, platform="linux/amd64", config=settings, under=under)
+    sign(site, digest, "edge/tiny", signer)
+    return digest
 
 
 def pulled(store: ImageStore, digest: str, node: str = "n1") -> tuple[int, str]:
@@ -77,16 +97,7 @@ def test_what_changed_on_the_disk_is_not_started(
     cluster: Any, start_standin: Callable[..., Any], tiny_image: Callable[..., str], tmp_path: Path, signer: Signer
 ) -> None:
     """A signed image runs; once a byte of its unpacked model has changed, the node refuses to start it and says which file."""
-    site, model = tmp_path / "images", tmp_path / "signed"
-    model.mkdir()
-    (model / "model.onnx").write_bytes(b"weights")
-    sign_folder(model, signer)
-    plain = tiny_image("v1")
-    document, config = layout.manifest(site, plain), layout.image_config(site, plain)
-    under = layout.Under(tuple(document["layers"]), tuple(config["rootfs"]["diff_ids"]))
-    layers = [files_layer(model, "models/power/1")]
-    digest = layout.write_image(site, layers, platform="linux/amd64", config=config["config"], under=under)
-    sign(site, digest, "edge/tiny", signer)
+    digest = signed_image(tmp_path, tiny_image("v1"), signer)
     standin = start_standin()
     cluster.apply(digest)
     standin.until(lambda: cluster.settled(digest))
@@ -101,6 +112,37 @@ def test_what_changed_on_the_disk_is_not_started(
         r"cannot start: .*model\.onnx: expected sha256:\w+, as it was signed, found sha256:", log.read_text()
     )
     assert cluster.state().available == 0
+
+
+@pytest.mark.parametrize(
+    ("runtime", "alter", "why"),
+    [
+        ("onnxruntime", lambda root: (root / "edgeloop/evil.py").write_text(""), "evil.py: expected no such file"),
+        ("onnxruntime", lambda root: shutil.rmtree(root / "edgeloop"), "expected an unpacked image of a server"),
+        ("onnxruntime", lambda root: shutil.rmtree(root / "models"), "expected a model in /models"),
+        ("native", lambda root: None, "expected the program of a native image, found a script"),
+    ],
+)
+def test_what_the_signed_configuration_says_is_checked(
+    tmp_path: Path,
+    tiny_image: Callable[..., str],
+    signer: Signer,
+    runtime: str,
+    alter: Callable[[Path], object],
+    why: str,
+) -> None:
+    """What lies on the disk does not choose the check: a server that is gone, or another than the package's, is refused."""
+    digest = signed_image(tmp_path, tiny_image("v1"), signer, runtime)
+    store, image = ImageStore(tmp_path / "cluster", tmp_path / "images", {}), f"edge/tiny@{digest}"
+    try:
+        assert pulled(store, digest)[1] == ""
+        if runtime != "native":
+            store.check("n1", image)
+        alter(store.rootfs(image))
+        with pytest.raises(PullError, match=why):
+            store.check("n1", image)
+    finally:
+        store.close()
 
 
 def test_damaged_signature_documents(tmp_path: Path, tiny_image: Callable[..., str], signer: Signer) -> None:

@@ -72,16 +72,18 @@ def package(
     repository: str = "",
     base: str | None = None,
     sign: Callable[[Path], object] | None = None,
+    sign_program: Callable[[Path], object] | None = None,
     model_dir: Path | None = None,
 ) -> Package:
     """Writes the image of `version` for `target` into `layout` and gives the package that names it by digest.
 
-    `compiled_dir` holds what the compile step left (model, reference.json, golden.json); version.json is written beside
-    them here. `repository` is the image's name without tag, default `edgeloop/<loop>/<target>`. `base` is what a Python
-    image stands on (package/base.py); None: what the target or EDGELOOP_BASE says. `sign` may add files to the folder
-    of what goes into the image (the model, or a native server) before it is packed. The model, of `compiled_dir` where that
-    holds model.onnx, else of `model_dir`, is written as an artifact and as a modelcar, too. PackageError when a layer does not
-    fit the target's platform or the image does not fit its budget; the layout then lists no such image.
+    `compiled_dir` holds what the compile step left (model, reference.json, golden.json); version.json is written beside them
+    here. `repository` is the image's name without tag, default `edgeloop/<loop>/<target>`. `base` is what a Python image
+    stands on (package/base.py); None: what the target or EDGELOOP_BASE says. `sign` may add files to the folder of what goes
+    into the image (the model, or a native server) before it is packed; `sign_program` to that of a Python image's script,
+    which is the same for all versions. The model, of `compiled_dir` where that holds model.onnx, else of `model_dir`, is
+    written as an artifact and as a modelcar, too. PackageError when a layer does not fit the target's platform or the image
+    does not fit its budget; the layout then lists no such image.
     """
     name = repository or f"edgeloop/{loop.name}/{target.name}"
     runtime = runtime_for(target)
@@ -93,9 +95,8 @@ def package(
         _keep_only(folder, runtime.held)
         if sign:
             sign(folder)
-        build = Build(
-            target.platform, model_place(version), locked=bool(under), python=under.python if under else PYTHON
-        )
+        python = under.python if under else PYTHON
+        build = Build(target.platform, model_place(version), locked=bool(under), python=python, sign=sign_program)
         layers = runtime.layers(folder, build)
         _check_platform(layers, target)
         model = _model(layout, version, source, sign, created) if source else None

@@ -6,9 +6,13 @@ The script finds the image's packages from its own place: a probe that is starte
 
 from __future__ import annotations
 
-from edgeloop_components.package.layers import PYTHON, SITE, File, text_file
+import tempfile
+from pathlib import Path
 
-__all__ = ["server_script"]
+from edgeloop_components.package.layers import PYTHON, SITE, Build, File, text_file
+from edgeloop_contracts.signature import SIGNATURE_FILE
+
+__all__ = ["program_files", "server_script"]
 
 # -s: nothing from a user's folder; -P: nothing from the working folder
 _SCRIPT = """\
@@ -23,3 +27,15 @@ sys.exit(main())
 def server_script(python: str = PYTHON) -> File:
     """The script as a file of a layer."""
     return text_file("edgeloop/server", _SCRIPT.format(python=python, site=SITE), 0o755)
+
+
+def program_files(build: Build) -> list[File]:
+    """All of an image's /edgeloop: the script and, where there is a key, the signature that whoever starts it looks at."""
+    script = server_script(build.python)
+    if build.sign is None:
+        return [script]
+    assert isinstance(script.source, bytes)  # a text file of above
+    with tempfile.TemporaryDirectory() as temporary:
+        Path(temporary, "server").write_bytes(script.source)
+        build.sign(Path(temporary))
+        return [script, text_file(f"edgeloop/{SIGNATURE_FILE}", Path(temporary, SIGNATURE_FILE).read_text())]

@@ -16,7 +16,7 @@ import os
 import platform
 import tarfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -125,13 +125,15 @@ class Build:
     """What a runtime's layers depend on besides the compiled model.
 
     `place` is the model's folder in the image. `locked`: wheels come from the locked files of the platform, and not from
-    what is installed here. `python` is the interpreter's path in the image that the layers stand on.
+    what is installed here. `python` is the interpreter's path in the image that the layers stand on. `sign` signs the folder
+    of what the image starts; it must not depend on the version, or a new model would bring a new layer of code.
     """
 
     platform: str
     place: str
     locked: bool = False
     python: str = PYTHON
+    sign: Callable[[Path], object] | None = None
 
 
 def host_platform() -> str:

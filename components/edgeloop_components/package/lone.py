@@ -67,7 +67,7 @@ def package_lone(
         raise PackageError(f"{lone.path}: only classifiers have a server to pack; this one gives no probabilities")
     proofs = _proofs(lone, platforms, runtime, seed, say)
     name = repository or f"edgeloop/{lone.name}"
-    loop, sign = _loop_of(lone, platforms, runtime), _file_signer(lone, signer)
+    loop, sign = _loop_of(lone, platforms, runtime), _file_signer(signer, loop=lone.name, version=lone.version)
     with tempfile.TemporaryDirectory(prefix="edgeloop-package-") as temporary:
         compiled = Path(temporary, "compiled")
         build_lone(lone, compiled, platforms=platforms, runtime=runtime, seed=seed, say=say)
@@ -83,6 +83,7 @@ def package_lone(
                 "base": base,
                 "model_dir": model,
                 "sign": sign,
+                "sign_program": _file_signer(signer),
             }
             made.append(package(loop, version, target, folder, layout, **given))
             say(f"{target.platform}: image {made[-1].digest}, {made[-1].size_bytes} bytes")
@@ -91,13 +92,13 @@ def package_lone(
     return LonePackage(f"{name}:{version.number}", packages[0].index, tuple(packages), signed)
 
 
-def _file_signer(lone: Lone, signer: Signer | None) -> Callable[[Path], object] | None:
+def _file_signer(signer: Signer | None, **predicate: object) -> Callable[[Path], object] | None:
     """What signs the files in an image, for the node."""
     if signer is None:
         return None
     from edgeloop_components.signing.files import sign_folder
 
-    return lambda folder: sign_folder(folder, signer, predicate={"loop": lone.name, "version": lone.version})
+    return lambda folder: sign_folder(folder, signer, predicate=predicate)
 
 
 def _signed(layout: Path, index: str, repository: str, signer: Signer | None) -> bool:

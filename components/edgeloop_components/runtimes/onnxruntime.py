@@ -130,14 +130,14 @@ def _check(model: Any, content: bytes, name: str, problem_of: Callable[[Any], st
 
 def layers(model: Path, build: Build) -> list[Layer]:
     """Wheels, the node's code with /edgeloop/server, and last the model's own layer at the build's place."""
-    from edgeloop_components.package.entry import server_script
+    from edgeloop_components.package.entry import program_files
     from edgeloop_components.package.installed import code_layer, wheels_layer
     from edgeloop_components.package.layers import files_layer, host_platform
     from edgeloop_components.package.wheels import locked_layer
 
     installed = not build.locked and build.platform == host_platform()
     wheels = wheels_layer(WHEELS) if installed else locked_layer(WHEELS, build.platform)
-    code = code_layer(CODE, further=[server_script(build.python)])
+    code = code_layer(CODE, further=program_files(build))
     return [wheels, code, files_layer(model, build.place, comment="model")]
 
 

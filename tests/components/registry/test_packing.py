@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,12 +14,16 @@ import pytest
 from edgeloop_components import wrapping
 from edgeloop_components.catalog import catalog
 from edgeloop_components.package import layout as oci
+from edgeloop_components.package.entry import program_files
+from edgeloop_components.package.layers import Build, Layer, files_layer
 from edgeloop_components.packing import with_indexes
 from edgeloop_components.registry import Settings, pull, push
+from edgeloop_components.runtimes import RUNTIMES
 from edgeloop_components.signing import Signer, new_key, read_signer, verify_layout
 from edgeloop_components.steps import Step
 from edgeloop_contracts import Loop, ModelVersion, Package, ParityResult, ResourceProfile, digest_of, dumps, from_json
-from edgeloop_contracts.signature import check_image
+from edgeloop_contracts.signature import check_image, open_statement, subjects
+from edgeloop_node.verify import verify_image
 
 ZERO = digest_of("zero")
 VERSION = ModelVersion(
@@ -136,6 +141,26 @@ def test_any_order_gives_the_same_index(
     with ThreadPoolExecutor(3) as pool:
         together = list(pool.map(lambda name: pack(loop, name), order))
     assert {package.index for package in with_indexes(together)} == {one_by_one}
+
+
+def test_a_python_images_program_is_signed(
+    pack: Callable[[Loop, str], Package], signer: Signer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of its script carries a signature that is the same for every version: a new model brings no new code layer."""
+
+    def layers(folder: Path, build: Build) -> list[Layer]:
+        return [Layer("code", tuple(program_files(build))), files_layer(folder, build.place)]
+
+    monkeypatch.setitem(RUNTIMES, "onnxruntime", replace(RUNTIMES["onnxruntime"], layers=layers))
+    (native,) = loop_of({"cabinet": "linux/amd64"}).targets
+    loop = replace(loop_of({}), targets=(replace(native, runtime="onnxruntime"),))
+    made, root = pack(loop, "cabinet"), tmp_path / "root"
+    oci.unpack(tmp_path / "images", made.digest, root)
+    assert verify_image(root, tmp_path / "k.pub") == signer.public
+    statement, _ = open_statement(json.loads((root / "edgeloop/signature.json").read_bytes()), [signer.public])
+    assert (list(subjects(statement)), statement["predicate"]) == (["server"], {})
+    unsigned = program_files(Build("linux/amd64", "models/pump/3"))
+    assert [file.path for file in unsigned] == ["edgeloop/server"]
 
 
 def test_one_platform_needs_no_index(pack: Callable[[Loop, str], Package], tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ class Kubelet:
     def _start(self, pod: Pod, hands: _Hands, _now: float) -> None:
         """A command that cannot be executed counts as a container that ended with exit code 128, as the kubelet has it."""
         try:
-            self._images.check(_container(pod)["image"])
+            self._images.check(pod.node, _container(pod)["image"])
             command = self._command(pod)
             hands.process = processes.start(command, self._log(pod), self._place(pod).rootfs)
             self._say(f"pod {pod.name}: started on {pod.node} (process {hands.process.pid})")

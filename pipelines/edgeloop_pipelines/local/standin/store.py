@@ -3,8 +3,9 @@
 A pull copies from the site's OCI image layout what the node has not; the bytes that it copied are what the node had to
 download. All nodes of the machine share one unpacked, read-only copy of an image (and of each layer) by digest, as pods on one
 node do. Where the cluster folder has a folder `keys` of public keys, an image must be signed with one of them; its signatures are
-pulled along, and looked at before anything of it is unpacked. What a server's image runs, its program or its models, is verified
-once more each time it is started: by then it lies unpacked on a disk.
+pulled along, and looked at before anything of it is unpacked. What a server's image starts and the models that it loads are
+verified once more each time: by then they lie unpacked on a disk. Whether an image is a server's, and of which runtime, is taken
+from its configuration in the node's store, whose digest was signed.
 """
 
 from __future__ import annotations
@@ -56,21 +57,28 @@ class ImageStore:
 
     def config(self, node: str, image: str) -> ImageConfig:
         """How an image that the node has is run. PullError when the node does not have it."""
-        try:
-            config = layout.image_config(self._store(node), images.parse(image).digest).get("config") or {}
-        except (layout.LayoutError, OSError) as error:
-            raise PullError(f"{image}: {error}") from error
+        config = self._config(node, image)
         return ImageConfig(
             tuple(config.get("Entrypoint") or ()), tuple(config.get("Cmd") or ()), tuple(config.get("Env") or ())
         )
 
-    def check(self, image: str) -> None:
-        """PullError when keys are trusted and what an unpacked server's image runs is not as one of them signed it."""
-        keys, root = self._folder / "keys", self.rootfs(image)
-        if not keys.is_dir() or not (root / "edgeloop" / "server").exists():
-            return
+    def _config(self, node: str, image: str) -> Mapping[str, Any]:
         try:
-            verify_image(root, keys)
+            return layout.image_config(self._store(node), images.parse(image).digest).get("config") or {}
+        except (layout.LayoutError, OSError) as error:
+            raise PullError(f"{image}: {error}") from error
+
+    def check(self, node: str, image: str) -> None:
+        """PullError when keys are trusted and what an unpacked server's image runs is not as one of them signed it."""
+        keys = self._folder / "keys"
+        if not keys.is_dir():
+            return
+        config = self._config(node, image)
+        runtime = (config.get("Labels") or {}).get("dev.edgeloop.runtime", "")
+        if not runtime and list(config.get("Entrypoint") or ())[:1] != ["/edgeloop/server"]:
+            return  # the agent's, for one
+        try:
+            verify_image(self.rootfs(image), keys, runtime=runtime)
         except (SignatureError, OSError) as error:
             raise PullError(f"{image}: {error}") from error
 
