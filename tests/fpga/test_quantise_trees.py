@@ -1,0 +1,196 @@
+"""Trees of a design go the way that onnxruntime goes: for any comparison, before and behind scalers and imputers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeloop_components.fpga.quantise import Widths, quantised, vector
+from edgeloop_components.fpga.quantise.inputs import applied, pulled
+from edgeloop_components.fpga.quantise.model import Column
+from edgeloop_components.onnxgraph import Unsupported, graph_of
+from edgeloop_contracts.fpga_model import codes_of, scores_of
+
+WIDTH, CLASSES = 3, 3
+MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT")
+VALUES = np.array([-2.5, -1.0, -0.0, 0.0, 1e-45, 0.1, 0.5, 1.0, 3.0, 3e38], np.float32)
+
+
+def forest_lists(seed: int, modes: tuple[str, ...], depth: int, trees: int, values: Any = VALUES) -> dict[str, Any]:
+    """Lists of a TreeEnsembleClassifier whose leaves pay whole numbers, another one each."""
+    rng = np.random.default_rng(seed)
+    lists: dict[str, list[Any]] = {name: [] for name in (*NODES, *PAYS)}
+    counter = itertools.count()
+
+    def grow(tree: int, number: Any, left: int) -> int:
+        me = next(number)
+        place = len(lists["nodes_treeids"])
+        leaf = left == 0 or (left < depth and rng.random() < 0.2)
+        row = (
+            tree,
+            me,
+            rng.integers(WIDTH),
+            rng.choice(values),
+            rng.integers(2),
+            0,
+            0,
+            "LEAF" if leaf else rng.choice(modes),
+        )
+        for name, value in zip(NODES, row, strict=True):
+            lists[name].append(
+                str(value) if isinstance(value, str) else value.item() if hasattr(value, "item") else value
+            )
+        if leaf:
+            for target in range(CLASSES):
+                for name, value in zip(
+                    PAYS, (tree, me, target, float(next(counter) * (target + 1) % 251)), strict=True
+                ):
+                    lists[name].append(value)
+        else:
+            lists["nodes_truenodeids"][place] = grow(tree, number, left - 1)
+            lists["nodes_falsenodeids"][place] = grow(tree, number, left - 1)
+        return me
+
+    for tree in range(trees):
+        grow(tree, itertools.count(), depth)
+    return lists
+
+
+NODES = (
+    "nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_values", "nodes_missing_value_tracks_true",
+    "nodes_truenodeids", "nodes_falsenodeids", "nodes_modes",
+)  # fmt: skip
+PAYS = ("class_treeids", "class_nodeids", "class_ids", "class_weights")
+
+
+def model_of(lists: dict[str, Any], before: str) -> Any:
+    """A classifier that gives the sums as `probabilities`; `before`: letters of what stands before it."""
+    from onnx import TensorProto, helper
+
+    steps = {
+        "i": ("Imputer", {"imputed_value_floats": [0.1, -1.0, 2.0], "replaced_value_float": math.nan}),
+        "s": ("Scaler", {"offset": [0.3, -1.7, 100.0], "scale": [0.37, 11.1, 1e-3]}),
+        "c": ("ArrayFeatureExtractor", {}),
+    }
+    nodes, here = [], "X"
+    for number, letter in enumerate(before):
+        op, attributes = steps[letter]
+        given = [here, "order"] if letter == "c" else [here]
+        nodes.append(helper.make_node(op, given, [f"t{number}"], domain="ai.onnx.ml", **attributes))
+        here = f"t{number}"
+    nodes.append(
+        helper.make_node(
+            "TreeEnsembleClassifier", [here], ["label", "probabilities"], domain="ai.onnx.ml", post_transform="NONE",
+            classlabels_int64s=list(range(CLASSES)), **lists,
+        )
+    )  # fmt: skip
+    order = helper.make_tensor("order", TensorProto.INT64, [3], [2, 0, 1])
+    taken = [helper.make_tensor_value_info("X", TensorProto.FLOAT, ["N", WIDTH])]
+    out = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", CLASSES])]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(helper.make_graph(nodes, "g", taken, out, [order]), opset_imports=opsets, ir_version=8)
+
+
+def answers(model: Any, rows: Any) -> Any:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(model.SerializeToString()).run(["probabilities"], {"X": rows})[0]
+
+
+def rows_for(design: Any, seed: int) -> Any:
+    """Random values, infinities, missing ones, each threshold and the float32 values around it."""
+    rng = np.random.default_rng(seed)
+    edges = np.array([t for ts in design.forest.thresholds for t in ts], np.float32)
+    with np.errstate(over="ignore"):
+        near = [edges, np.nextafter(edges, np.float32(np.inf)), np.nextafter(edges, np.float32(-np.inf))]
+    pool = np.concatenate([*near, VALUES, np.array([np.nan, np.inf, -np.inf], np.float32)])
+    rows = rng.choice(pool, (400, WIDTH))
+    rows[::4] = rng.normal(size=rows[::4].shape)
+    return rows.astype(np.float32)
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 10**6),
+    modes=st.sampled_from([*[(mode,) for mode in MODES], MODES]),
+    depth=st.integers(1, 5),
+    trees=st.integers(1, 6),
+    before=st.sampled_from(["", "i", "s", "is", "c", "cis"]),
+)
+def test_every_row_reaches_onnxruntimes_leaves(
+    seed: int, modes: tuple[str, ...], depth: int, trees: int, before: str
+) -> None:
+    """Leaves that are whole numbers stay exact, so the scores are onnxruntime's sums: no comparison goes another way."""
+    model = model_of(forest_lists(seed, modes, depth, trees), before)
+    design = quantised(graph_of(model), np.zeros((1, WIDTH), np.float32), Widths(16))
+    rows = rows_for(design, seed)
+    codes = vector.codes(design, rows)
+    scores = vector.scores(design, codes)
+    assert (np.ldexp(scores.astype(float), -design.fraction_bits) == answers(model, rows)).all()
+    assert codes.min() >= 0
+    assert codes.max() < 1 << design.code_bits
+    for row, code, score in zip(rows[:40].tolist(), codes.tolist(), scores.tolist(), strict=False):
+        assert codes_of(design, row) == tuple(code)
+        assert scores_of(design, code) == tuple(score)
+
+
+def test_the_property_sees_a_threshold_that_moved():
+    """One threshold a float32 higher, and the comparison with onnxruntime fails."""
+    from dataclasses import replace
+
+    model = model_of(forest_lists(3, MODES, 4, 4), "is")
+    design = quantised(graph_of(model), np.zeros((1, WIDTH), np.float32), Widths(16))
+    rows = rows_for(design, 1)
+    first, *others = design.forest.thresholds
+    moved = (float(np.nextafter(np.float32(first[0]), np.float32(np.inf))), *first[1:])
+    broken = replace(design, forest=replace(design.forest, thresholds=(moved, *others)))
+    wrong = vector.scores(broken, vector.codes(broken, rows))
+    assert (np.ldexp(wrong.astype(float), -design.fraction_bits) != answers(model, rows)).any()
+
+
+@settings(max_examples=60)
+@given(
+    offset=st.floats(-1e6, 1e6, width=32),
+    scale=st.floats(2**-20, 2**20, width=32),
+    thresholds=st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=5),
+)
+def test_a_threshold_before_a_scaler_is_the_last_value_that_passes(
+    offset: float, scale: float, thresholds: list[float]
+) -> None:
+    """It passes the comparison behind the scaler, and the next float32 does not."""
+    column = Column(0, (("sub", offset), ("mul", scale)))
+    wanted = np.array(thresholds, np.float32)
+    found = pulled(column, wanted)
+    assert (applied(column, found) <= wanted).all()
+    above = np.nextafter(found, np.float32(np.inf))
+    assert ((applied(column, above) > wanted) | np.isinf(found)).all()
+
+
+def test_trees_without_use_are_pruned():
+    """A comparison whose leaves are rounded to one value goes, with its threshold, and so do trees that are one leaf."""
+    lists = forest_lists(5, ("BRANCH_LEQ",), 4, 6)
+    model = model_of(lists, "")
+    graph, rows = graph_of(model), np.zeros((1, WIDTH), np.float32)
+    fine, coarse = quantised(graph, rows, Widths(16)), quantised(graph, rows, Widths(2))
+    leaves = [sum(tree.features.count(-1) for tree in design.forest.trees) for design in (fine, coarse)]
+    assert leaves[0] == lists["nodes_modes"].count("LEAF")
+    assert leaves[1] < leaves[0]
+    for tree in coarse.forest.trees:
+        for left, right in zip(tree.left, tree.right, strict=True):
+            assert left == 0 or not tree.values[left] or tree.values[left] != tree.values[right]
+        for place in range(len(tree.outputs)):
+            assert len({values[place] for values in tree.values if values}) > 1
+
+
+@pytest.mark.parametrize("mode", ["BRANCH_EQ", "BRANCH_NEQ"])
+def test_comparisons_for_equality_are_refused_by_name(mode: str) -> None:
+    """Categories are no thresholds."""
+    model = model_of(forest_lists(1, (mode,), 2, 1), "")
+    with pytest.raises(Unsupported, match=rf"{mode}.*use the runtime native"):
+        quantised(graph_of(model), np.zeros((1, WIDTH), np.float32))
