@@ -131,7 +131,11 @@ class ModelVersion(Contract):
 
 @dataclass(frozen=True, kw_only=True)
 class ParityResult(Contract):
-    """The compiled model against the reference (onnxruntime, one thread) on the golden rows."""
+    """The compiled model against the reference (onnxruntime, one thread) on the golden rows.
+
+    A quantised model's probabilities differ by design. What is asked of it stands in `agreement` and `exact_rows`; its
+    `max_abs_difference` and `label_differences` are there to be seen, and `limit` is 1.
+    """
 
     KIND: ClassVar[str] = "ParityResult"
 
@@ -148,6 +152,12 @@ class ParityResult(Contract):
     platforms: Mapping[str, str] = option({}, doc="platform: digest of the outputs that its own binary gave")
     estimator_difference: float | None = option(None, doc="from the estimator that the graph was made of", minimum=0)
     estimator_limit: float | None = option(None, minimum=0)
+    agreement: float | None = option(
+        None, doc="of a quantised model: share of `agreement_rows` with the reference's label", minimum=0, maximum=1
+    )
+    agreement_floor: float | None = option(None, doc="least share", minimum=0, maximum=1)
+    agreement_rows: int = option(0, doc="drawn from the reference's bins", minimum=0)
+    exact_rows: int = option(0, doc="golden rows with the same scores in the simulated circuit and the model", minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)

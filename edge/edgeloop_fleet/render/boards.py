@@ -40,14 +40,10 @@ def _device(target: Target) -> str:
 
 
 def board_environment(target: Target | None) -> dict[str, str]:
-    """Where the server finds its board."""
+    """Where the server finds its board; board and link speed stand in the image, which was made for them."""
     if target is None or not has_board(target):
         return {}
-    return {
-        "EDGELOOP_DEVICE": _device(target),
-        "EDGELOOP_BOARD": target.fpga.board,
-        "EDGELOOP_BAUD": str(target.fpga.baud),
-    }
+    return {"EDGELOOP_DEVICE": _device(target)}
 
 
 def board_resources(target: Target | None, settings: Settings) -> dict[str, str]:

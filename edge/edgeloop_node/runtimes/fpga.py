@@ -2,8 +2,8 @@
 
 The model folder holds design.json (the sidecar), board.json, certificate.json, the bitstream and, for the platform it was
 compiled on, the Verilated program. With a device the board must answer with the design's digest, before and after a load;
-without one the program is run behind a pseudo-terminal, through the same driver. EDGELOOP_DEVICE, EDGELOOP_BOARD and
-EDGELOOP_BAUD say otherwise than board.json where they are set.
+without one the program is run behind a pseudo-terminal, through the same driver. EDGELOOP_DEVICE names another device than
+board.json, where it is set.
 
 `load_model_only` is the runtime `fpga-sim`: the golden model on this machine's processor, the same bits and no board at all.
 
@@ -108,15 +108,9 @@ def _design(folder: Path) -> FpgaDesign:
 
 
 def _board(folder: Path) -> FpgaBoard:
-    """board.json, and over it what the environment says. ModelError."""
+    """board.json, with the device that the environment names. ModelError."""
     board = _contract(FpgaBoard, folder / BOARD_FILE)
-    given: dict[str, Any] = {
-        name: os.environ.get(f"EDGELOOP_{name.upper()}", "") for name in ("device", "board", "baud")
-    }
-    baud = given.pop("baud")
-    if baud and not (baud.isascii() and baud.isdigit() and int(baud)):
-        raise ModelError(f"EDGELOOP_BAUD: expected a whole number above 0, got {baud[:40]!r}")
-    return replace(board, baud=int(baud) if baud else board.baud, **{k: v for k, v in given.items() if v})
+    return replace(board, device=os.environ.get("EDGELOOP_DEVICE") or board.device)
 
 
 def _certified(folder: Path, digest: str) -> None:

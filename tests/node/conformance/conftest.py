@@ -16,6 +16,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,32 @@ def _native(model: Path, folder: Path) -> Program:
     return Program((str(folder / "server"),))
 
 
+LEAF_BITS = 30  # so fine that the design's answers are the float model's, to the digits that the cases compare
+
+
+def _design(model: Path, folder: Path) -> str:
+    """Quantises a model into a folder for the FPGA runtimes; the digest of its design."""
+    contracts = importlib.import_module("edgeloop_contracts")
+    if not json.loads((model / "reference.json").read_text())["classes"]:
+        pytest.skip("a core on an FPGA is a classifier")
+    pytest.importorskip("onnx", reason="quantises a model: needs the extra `cloud`")
+    forest, reading = (importlib.import_module(f"edgeloop_components.fpga.quantise.{n}") for n in ("forest", "reading"))
+    shares = reading.shares_of(reading.read(model / "model.onnx"))
+    if type(shares.core).__name__ == "Dense":
+        pytest.skip("dense layers of few bits answer otherwise than the float model; a forest's comparisons are exact")
+    design = forest.forest_design(shares, 3, LEAF_BITS)
+    shutil.copytree(model, folder, dirs_exist_ok=True)
+    (folder / "design.json").write_text(contracts.dumps(design))
+    return str(contracts.digest_of(design))
+
+
+def _fpga_sim(model: Path, folder: Path) -> Program:
+    """The golden model on this processor."""
+    _design(model, folder)
+    here = {"EDGELOOP_MODEL": str(folder), "EDGELOOP_RUNTIME": "fpga-sim"}
+    return Program((sys.executable, "-m", "edgeloop_node.entry"), here)
+
+
 def _sanitized(model: Path, folder: Path) -> Program:
     """The native server's own sources under AddressSanitizer and UndefinedBehaviorSanitizer; a finding ends the process."""
     clang = shutil.which("clang") or shutil.which("clang-14")
@@ -81,7 +108,7 @@ def _sanitized(model: Path, folder: Path) -> Program:
 
 
 Make = Callable[[Path, Path], Program]
-RUNTIMES: dict[str, Make] = {"onnxruntime": _python, "native": _native}
+RUNTIMES: dict[str, Make] = {"onnxruntime": _python, "native": _native, "fpga-sim": _fpga_sim}
 SANITIZED: dict[str, Make] = {"native": _sanitized}
 
 
@@ -94,8 +121,8 @@ class Runtime:
 
     def program(self, model: Path) -> Program:
         if model not in self._programs:
-            folder = self.folder / str(len(self._programs))
-            folder.mkdir(parents=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=self.folder))
             self._programs[model] = self._make(model, folder)
         return self._programs[model]
 
