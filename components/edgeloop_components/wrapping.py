@@ -29,6 +29,7 @@ from edgeloop_contracts import (
     loads,
     to_json,
 )
+from edgeloop_contracts.fit import lent_in
 
 if TYPE_CHECKING:
     from edgeloop_components.rollout.core import Told
@@ -277,7 +278,7 @@ def roll_out(step: Step, version: str, packages: Sequence[str], out: str, *, evi
         evidence_s=evidence_s,
         created_s=now_or(now_s),
         trusted=trusted,
-        lent=tuple(filter(None, os.environ.get("EDGELOOP_NODES_LEND", "").split(","))),
+        lent=lent_in(os.environ.get("EDGELOOP_NODES_LEND", "")),
     )
     _write(out, "rollout.json", text := dumps(wanted, indent=1))
     objects.put(catalog.rollout_key(name, new.number), text.encode())

@@ -1,8 +1,8 @@
 """Whether a package fits a target: what it needs against what the target's nodes have, and the nearest target that fits.
 
-Pure functions, so that planning, rendering and the node decide alike. What a target does not say it has is not assumed:
-a runtime outside the image, accelerator, driver and instruction set must be named; memory and disk that are not known are no
-reason against it.
+Pure functions, so that the rollout step, which plans, and rendering decide alike; nodes are not asked. What a target does not
+say it has is not assumed: a runtime outside the image, accelerator, driver and instruction set must be named; memory and disk
+that are not known are no reason against it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from edgeloop_contracts.artifacts import Needs
 from edgeloop_contracts.loop import Target
 
-__all__ = ["INSTRUCTION_SETS", "Fit", "closest", "explain", "lending", "misfit", "nearest"]
+__all__ = ["INSTRUCTION_SETS", "Fit", "closest", "explain", "lending", "lent_in", "misfit", "nearest"]
 
 # Each row is a family in which a processor that has one has all before it.
 INSTRUCTION_SETS: tuple[tuple[str, ...], ...] = (
@@ -81,6 +81,11 @@ def lending(target: Target, runtimes: Iterable[str]) -> Target:
     """The target with what its whole installation lends to images, such as the Python of a stand-in for KubeEdge."""
     every = tuple(dict.fromkeys((*target.has.runtimes, *runtimes)))
     return replace(target, has=replace(target.has, runtimes=every))
+
+
+def lent_in(text: str) -> tuple[str, ...]:
+    """What an installation lends, as EDGELOOP_NODES_LEND names it: with commas between; empty: nothing."""
+    return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
 def nearest(needs: Needs, targets: Iterable[Target]) -> Fit | None:

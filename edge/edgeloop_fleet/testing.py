@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgeloop_contracts import Loop, Package, RunRequest
+from edgeloop_contracts.artifacts import Signature
+from edgeloop_contracts.ecdsa import GX, GY, N, PublicKey
+from edgeloop_contracts.signature import image_claim
 from edgeloop_fleet.ports import Decision, GroupState
 
 __all__ = [
@@ -16,6 +21,7 @@ __all__ = [
     "SimulatedCluster",
     "SimulatedTrigger",
     "identity",
+    "openly_signed",
     "simulated_render",
 ]
 
@@ -32,6 +38,16 @@ def simulated_render(loop: Loop, packages: Mapping[str, Package]) -> Sequence[Ma
         return []
     digests = {group: package.digest for group, package in packages.items()}
     return [{"kind": "EdgeApplication", "metadata": {"namespace": "edgeloop", "name": loop.name}, "digests": digests}]
+
+
+def openly_signed(package: Package) -> Package:
+    """The package, its image signed with the private key 1, which everybody knows: the public one is PublicKey(GX, GY)."""
+    claim = image_claim(package.digest, package.repository)
+    hashed = int.from_bytes(hashlib.sha256(claim).digest(), "big")
+    numbers = [n.to_bytes(n.bit_length() // 8 + 1, "big") for n in (GX % N, (hashed + GX) % N)]
+    body = b"".join(bytes([2, len(number)]) + number for number in numbers)  # ECDSA with the nonce 1
+    made, payload = (base64.b64encode(data).decode() for data in (bytes([0x30, len(body)]) + body, claim))
+    return replace(package, signatures=(Signature(key_id=PublicKey(GX, GY).key_id, payload=payload, signature=made),))
 
 
 @dataclass

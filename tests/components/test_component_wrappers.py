@@ -372,7 +372,7 @@ def test_an_image_without_python_goes_only_where_one_is_lent(
     with pytest.raises(ValueError, match=r"runtime: needs python3\.11 beside the image, has none: pack it on a base"):
         registered.roll_out(Needs(runtime="python3.11"))
     assert catalog.alias(registered.objects, "turbine", "candidate") is None
-    monkeypatch.setenv("EDGELOOP_NODES_LEND", "java21,python3.11")
+    monkeypatch.setenv("EDGELOOP_NODES_LEND", "java21, python3.11 ")
     registered.roll_out(Needs(runtime="python3.11"))
     assert catalog.alias(registered.objects, "turbine", "candidate") == 1
 

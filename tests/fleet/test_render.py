@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgeloop_contracts import Loop, Package, ResourceProfile, from_json
+from edgeloop_contracts import Loop, Needs, Package, ResourceProfile, from_json
 from edgeloop_contracts.ecdsa import GX, GY, P, PublicKey, public_keys
 from edgeloop_fleet.render import (
     Node,
@@ -23,6 +23,7 @@ from edgeloop_fleet.render import (
 )
 from edgeloop_fleet.render.files import file_name, load_all, write_objects
 from edgeloop_fleet.render.workload import overriders
+from edgeloop_fleet.testing import openly_signed
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -60,9 +61,12 @@ def nodes_of(*names: str, group: str = "gateways") -> list[Node]:
     return [Node(name=name, labels={"edgeloop.dev/group": group}) for name in names]
 
 
-def rendered(loop: Loop, nodes: list[Node], settings: Settings | None = None) -> list[dict[str, Any]]:
+def rendered(
+    loop: Loop, nodes: list[Node], settings: Settings | None = None, *, signed: bool = False
+) -> list[dict[str, Any]]:
     packages = {target.nodes.group: package_of(loop, target.nodes.group) for target in loop.targets}
-    return render_loop(loop, packages, nodes, settings or Settings())
+    given = {group: openly_signed(package) for group, package in packages.items()} if signed else packages
+    return render_loop(loop, given, nodes, settings or Settings())
 
 
 def of_kind(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -137,7 +141,8 @@ def test_servers_get_the_public_keys_as_text() -> None:
     server, agent = (
         {variable["name"]: variable for variable in spec["containers"][0]["env"]}
         for spec in sorted(
-            pod_specs(rendered(POWER, [], Settings(trusted=keys))), key=lambda spec: "initContainers" in spec
+            pod_specs(rendered(POWER, [], Settings(trusted=keys), signed=True)),
+            key=lambda spec: "initContainers" in spec,
         )
     )
     assert public_keys(server["EDGELOOP_PUBLIC_KEY"]["value"]) == keys
@@ -355,6 +360,23 @@ def test_text_that_cannot_stand_in_an_object_is_refused(make: Callable[[], objec
     """Unsafe names, URLs and labels, and packages that do not fit the loop, are named and nothing is rendered."""
     with pytest.raises(RenderError, match=expected):
         make()
+
+
+def test_a_package_that_may_not_go_to_its_group_is_not_rendered() -> None:
+    """What the rollout step refuses, rendering refuses: more needs than the target has, and with keys an unsigned image."""
+    package, trusted = package_of(POWER, "gateways"), (PublicKey(GX, GY),)
+    bare = {"gateways": replace(package, needs=Needs(runtime="python3.11"))}
+    with pytest.raises(
+        RenderError, match=r"group gateways: target \S+ does not fit .* needs python3\.11 .*; nearest: target"
+    ):
+        render_loop(POWER, bare, [], Settings())
+    assert render_loop(POWER, bare, [], Settings(lent=("python3.11",)))
+    with pytest.raises(RenderError, match=r"group gateways: package of turbine-power@3 for .*; it is not signed"):
+        render_loop(POWER, {"gateways": package}, [], Settings(trusted=trusted))
+    signed = openly_signed(package)
+    with pytest.raises(RenderError, match="was not made over these bytes"):
+        render_loop(POWER, {"gateways": signed}, [], Settings(trusted=(PublicKey(GX, P - GY),)))
+    assert render_loop(POWER, {"gateways": signed}, [], Settings(trusted=trusted))
 
 
 def test_nodes_are_read_from_kubernetes_objects() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgeloop_contracts import Package, dumps, to_json
+from edgeloop_contracts import Needs, Package, dumps, to_json
+from edgeloop_contracts.artifacts import Signature
+from edgeloop_contracts.signature import image_claim
 from edgeloop_pipelines.cli import main
 
 LOOP = """\
@@ -59,16 +63,36 @@ def test_objects_are_written_in_the_order_in_which_to_apply_them(
 
 def test_trusted_keys_reach_the_servers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A public key's file is written into the pods as text; what is no public key is refused, and nothing is written."""
-    from edgeloop_components.signing import new_key
+    from edgeloop_components.signing import new_key, read_signer
 
     private, public = new_key(folder / "k.key")
     assert render(folder, "--key", str(private)) == 1
     assert "found PRIVATE KEY" in json.loads(capsys.readouterr().out)["error"]["message"]
     assert not (folder / "out").exists()
+    assert render(folder, "--key", str(public)) == 1
+    assert "group gateways: package of power@1 for gateway: image sha256:ab" in capsys.readouterr().out
+    assert not (folder / "out").exists()
+    claim = image_claim(PACKAGE.digest, PACKAGE.repository)
+    made, payload = (base64.b64encode(data).decode() for data in (read_signer(private).sign(claim), claim))
+    signed = replace(PACKAGE, signatures=(Signature(key_id="k", payload=payload, signature=made),))
+    (folder / "packages.json").write_text(json.dumps([to_json(signed)]))
     assert render(folder, "--key", str(public)) == 0
     (application,) = (folder / "out").glob("edgeapplication-*.yaml")
     lines = public.read_text().splitlines()
     assert all(line in application.read_text() for line in lines)
+
+
+def test_what_nodes_must_lend_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image without Python is refused, unless nodes lend one; nothing is written then."""
+    needing = replace(PACKAGE, needs=Needs(runtime="python3.11"))
+    (folder / "packages.json").write_text(json.dumps([to_json(needing)]))
+    monkeypatch.setenv("EDGELOOP_NODES_LEND", "")
+    assert render(folder) == 1
+    assert "needs python3.11 beside the image" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert not (folder / "out").exists()
+    assert render(folder, "--lend", "cuda, python3.11") == 0
 
 
 def test_what_is_superseded_is_named_and_removed_on_demand(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from edgeloop_contracts import Loop, Package, ResourceProfile, from_json
 from edgeloop_contracts.ecdsa import GX, GY, PublicKey
 from edgeloop_fleet.render import Node, Settings, render_loop
 from edgeloop_fleet.render.files import dump
+from edgeloop_fleet.testing import openly_signed
 
 KEY = PublicKey(GX, GY)  # a point of the curve that everybody knows
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "manifests"
@@ -58,7 +59,8 @@ def objects_of(name: str) -> list[dict[str, Any]]:
         for i in range(count)
     ]
     packages = {target.nodes.group: _package(loop, i) for i, target in enumerate(loop.targets)}
-    return render_loop(loop, packages, nodes, settings)
+    given = {group: openly_signed(package) for group, package in packages.items()} if settings.trusted else packages
+    return render_loop(loop, given, nodes, settings)
 
 
 def _package(loop: Loop, number: int) -> Package:

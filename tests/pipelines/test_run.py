@@ -16,6 +16,7 @@ import pytest
 
 from edgeloop_contracts import Loop, RunRequest, from_json
 from edgeloop_pipelines.cli import main
+from edgeloop_pipelines.local.installation import lent
 from edgeloop_pipelines.local.run import conclude, execute
 from edgeloop_pipelines.local.runfolder import RunBusyError, RunFolder
 
@@ -196,3 +197,23 @@ def test_a_wrong_loop_file_starts_nothing(tmp_path: Path, capsys: pytest.Capture
     assert main(["run", str(tmp_path / "loop.yaml"), "--home", str(tmp_path / "home")]) == 1
     assert "loop.yaml:3:" in capsys.readouterr().err
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({}, {"EDGELOOP_NODES_LEND": "python3.11"}),
+        ({"EDGELOOP_NODES_LEND": ""}, {}),
+        ({"EDGELOOP_NODES_LEND": "cuda"}, {}),
+        ({"EDGELOOP_FLEET_URL": "http://fleet.example"}, {}),
+    ],
+)
+def test_what_nodes_lend_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, known: dict[str, str], expected: dict[str, str]
+) -> None:
+    """This machine's nodes lend Python, unless the environment says what is lent, nothing included, or names another fleet."""
+    for name in ("EDGELOOP_NODES_LEND", "EDGELOOP_FLEET_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in known.items():
+        monkeypatch.setenv(name, value)
+    assert lent() == expected

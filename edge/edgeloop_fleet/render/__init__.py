@@ -13,6 +13,7 @@ from typing import Any
 from edgeloop_contracts import Loop, Package, Target
 from edgeloop_fleet.render.agent import agent_daemon_set
 from edgeloop_fleet.render.boards import board_objects
+from edgeloop_fleet.render.fits import check_packages
 from edgeloop_fleet.render.groups import image_of, node_group, prepull_job
 from edgeloop_fleet.render.labels import GROUP, LOOP, MANAGED_BY, application_name, deployment_name, group_labels
 from edgeloop_fleet.render.rules import endpoints, rules
@@ -76,9 +77,10 @@ def render_loop(loop: Loop, packages: Mapping[str, Package], nodes: Iterable[Nod
     """All objects of a loop: its node groups, what all loops share, and for the groups with a package image and server.
 
     `packages` is group: package; a group left out gets no server. `nodes` are all nodes that are known. RenderError when
-    the values do not go together or a text cannot stand in an object.
+    the values do not go together, a package may not go to its group (fits.py), or a text cannot stand in an object.
     """
     targets = _checked_groups(loop, packages)
+    check_packages(targets, packages, settings)
     known = tuple(nodes)
     by_group = {group: members(known, group_labels(target)) for group, target in targets.items()}
     mine = sorted({node.name: node for group in by_group.values() for node in group}.items())

@@ -70,7 +70,8 @@ class Settings:
     of one port share its connections (SO_REUSEPORT), which is right for two versions of one model and wrong for two models.
     `transport` says how reports travel: over the node's broker and KubeEdge's router, or straight to the fleet service.
     `trusted`: servers that hold Python load only what one of these keys has signed; none: they ask for no signature. The keys
-    are in the pods themselves, where they outlive a power cut without a link (docs/decisions/0008).
+    are in the pods themselves, where they outlive a power cut without a link (docs/decisions/0008). No image is rendered that
+    none of them signed, nor one that needs more than its nodes have and `lent`, what all nodes lend to images (fits.py).
     `device_resource` and `device_gid`: how nodes offer FPGA boards (boards.py), and the group that owns them, Debian's dialout.
     """
 
@@ -84,6 +85,7 @@ class Settings:
     feedback_port: int = 8081
     poll_s: float = 5.0
     trusted: tuple[PublicKey, ...] = ()
+    lent: tuple[str, ...] = ()
     device_resource: str = "smarter-devices"
     device_gid: int = 20
 

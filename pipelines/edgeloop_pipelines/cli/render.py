@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeloop_contracts import ContractError, Loop, Package, from_json
+from edgeloop_contracts.fit import lent_in
 from edgeloop_pipelines.cli.console import JsonOption, UserError, console, emit, say
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ def command(
             help="public keys that must have signed what servers load: a file, a folder or PEM text; empty: not asked for",
         ),
     ] = "",
+    lend: Annotated[
+        str,
+        typer.Option(
+            envvar="EDGELOOP_NODES_LEND",
+            help="what every node lends to images, with commas between, such as python3.11; empty: what loop.yaml says",
+        ),
+    ] = "",
     prune: Annotated[
         bool, typer.Option("--prune", help="remove objects of earlier renderings from the folder")
     ] = False,
@@ -55,6 +63,7 @@ def command(
     """Write the KubeEdge objects of a loop: node groups, rules, the agent, and for the packages images and servers.
 
     Without --packages no server is rendered; without --nodes the groups have no nodes yet, so servers have 0 replicas.
+    A package that needs more than its target has, or with --key one that is not signed, is refused and nothing is written.
     Apply the files in the order in which they are printed, after deleting those that are named as superseded.
 
     Examples:
@@ -77,6 +86,7 @@ def command(
             mqtt=mqtt,
             server_port=port,
             trusted=configured_trust({PUBLIC_KEY: key}),
+            lent=lent_in(lend),
         )
         objects = render_loop(loop, _packages(packages, loop), _nodes(nodes), settings)
         stale = _superseded(out, objects, prune=prune)

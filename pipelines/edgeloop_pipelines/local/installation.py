@@ -76,6 +76,7 @@ class Installation:
             server_port=self.server_port,
             feedback_port=self.feedback_port,
             poll_s=self.poll_s,
+            lent=(LENT,),
         )
 
     def environment(self) -> dict[str, str]:
@@ -91,8 +92,8 @@ class Installation:
 
 
 def lent() -> dict[str, str]:
-    """What this machine's nodes lend to images, as a variable; nothing where the environment says so, or names another fleet."""
-    known = os.environ.get("EDGELOOP_FLEET_URL") or os.environ.get("EDGELOOP_NODES_LEND")
+    """What this machine's nodes lend to images, as a variable; none where the environment has it or names another fleet."""
+    known = os.environ.get("EDGELOOP_FLEET_URL") or "EDGELOOP_NODES_LEND" in os.environ
     return {} if known else {"EDGELOOP_NODES_LEND": LENT}
 
 
