@@ -13,6 +13,8 @@ from edgeloop_contracts.artifacts import DIGEST
 from edgeloop_contracts.codec import Contract, Problem, option
 
 __all__ = [
+    "DEMAND_PER_S",
+    "THREADED",
     "Budget",
     "Capabilities",
     "Champion",
@@ -36,6 +38,10 @@ __all__ = [
 NAME = r"[a-z0-9]([-a-z0-9]{0,46}[a-z0-9])?"
 NAME_FORM = "a name of lower-case letters, digits and '-' (at most 48: run keys and Kubernetes names are made of it)"
 RuntimeName = Literal["onnxruntime", "native", "fpga"]
+THREADED: tuple[RuntimeName, ...] = (
+    "onnxruntime",
+)  # whose servers can be told their number of threads; others have one
+DEMAND_PER_S = 50.0  # requests that CPU is planned for where a budget does not say
 Platform = Literal["linux/amd64", "linux/arm64", "linux/arm/v7", "linux/riscv64"]
 CauseName = Literal["performance", "drift", "new_data", "schedule", "manual"]
 
@@ -122,13 +128,27 @@ class NodeSelector(Contract):
 
 @dataclass(frozen=True, kw_only=True)
 class Budget(Contract):
-    """What a model may cost on the target, and what it must bear. Absent: no limit."""
+    """What a model may cost on the target, and what it must bear. Absent: no limit.
 
-    latency_p99_ms: float | None = option(None, minimum=0)
-    memory_mib: float | None = option(None, minimum=0)
-    cpu_m: float | None = option(None, doc="thousandths of a core", minimum=0)
+    Below the minimums no server can be: an answer takes system calls of two processes, a pod's memory is asked for in steps of
+    4 MiB (its container's start alone takes that), and the kernel's least CPU quota is 1 ms of 100.
+    """
+
+    latency_p99_ms: float | None = option(None, minimum=0.01)
+    memory_mib: float | None = option(None, minimum=4)
+    cpu_m: float | None = option(None, doc="thousandths of a core", minimum=10)
     image_mib: float | None = option(None, minimum=0)
-    requests_per_s: float = option(50.0, doc="what a server there must bear; its CPU is planned for it", minimum=0.1)
+    requests_per_s: float | None = option(
+        None,
+        doc="what a server must bear: its CPU is planned for it, a model shown not to bear it is refused; "
+        "absent: planned for 50, and only told whether they are borne",
+        minimum=0.1,
+    )
+
+    @property
+    def demand_per_s(self) -> float:
+        """What CPU is planned for."""
+        return DEMAND_PER_S if self.requests_per_s is None else self.requests_per_s
 
 
 @dataclass(frozen=True, kw_only=True)

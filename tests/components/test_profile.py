@@ -111,7 +111,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=list(RUNTIMES))
+@pytest.fixture(scope="module", params=[name for name in RUNTIMES if name != "fpga"])  # that one: tests/fpga
 def runtime(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
@@ -206,12 +206,16 @@ def test_a_server_of_a_foreign_platform_is_measured_as_this_machines(compiled: P
 
 
 def test_a_budget_is_refused_with_numbers(compiled: Path, runtime: str) -> None:
-    """Every part that is broken is named, with what is allowed and what is needed."""
-    loop = make_loop(runtime=runtime, memory_mib=0.1, latency_p99_ms=0.000001)
-    with pytest.raises(
-        BudgetError, match=r"latency_p99_ms: at most 1e-06, needs .*; memory_mib: at most 0.1, needs \d+"
-    ):
-        profile(loop, loop.targets[0], compiled, plan=replace(SHORT, steps=1))
+    """Every part that is broken is named, with what is allowed and what is needed.
+
+    No answer takes as little as the least latency that a budget may name. Every point is refused then, so the search goes down, to
+    a load so light that a machine with much else to do answers it, too: where queries fail there is no latency to judge.
+    """
+    loop = make_loop(runtime=runtime, memory_mib=4, latency_p99_ms=0.01)
+    broken = [r"latency_p99_ms: at most 0\.01, needs .*"]
+    broken += [r"memory_mib: at most 4, needs \d+"] if runtime == "onnxruntime" else []  # native code keeps the least
+    with pytest.raises(BudgetError, match="; ".join(broken)):
+        profile(loop, loop.targets[0], compiled, plan=replace(SHORT, steps=4))
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path, model: Path) -> None:

@@ -137,8 +137,25 @@ def test_a_limit_is_kept_or_an_error(network: Path) -> None:
     """A lone file has no loop.yaml: its limits are options."""
     from edgeloop_components.profile.core import BudgetError
 
-    with pytest.raises(BudgetError, match=r"latency_p99_ms: at most 1e-06.*memory_mib: at most 1, needs 4"):
-        run(cli.model_command, str(network), "--latency-p99-ms", "0.000001", "--memory-mib", "1")
+    with pytest.raises(BudgetError, match=r"latency_p99_ms: at most 0\.01, needs"):
+        run(cli.model_command, str(network), "--latency-p99-ms", "0.01", "--memory-mib", "4")
+
+
+@pytest.mark.parametrize(("option", "least"), [("latency-p99-ms", 0.01), ("memory-mib", 4), ("cpu-m", 10)])
+def test_a_limit_that_nothing_can_keep_is_refused_before_anything_is_measured(
+    network: Path, monkeypatch: pytest.MonkeyPatch, option: str, least: float
+) -> None:
+    """The least is that of loop.yaml: a server that needs next to nothing keeps it, and below it there is none."""
+    from edgeloop_contracts import ContractError
+
+    name = option.replace("-", "_")
+    limits = {"latency_p99_ms": None, "memory_mib": None, "cpu_m": None}
+    monkeypatch.setattr(cli, "_lone_folder", lambda *_: pytest.fail("it must not get so far"))
+    with pytest.raises(typer.BadParameter, match=f"greater than or equal to {least}"):
+        run(cli.model_command, str(network), f"--{option}", str(least * 0.99))
+    with pytest.raises(ContractError, match=rf"budget\.{name}: expected >= {least}, got"):
+        cli._lone_loop(network, "native", list({**limits, name: least * 0.99}.values()))
+    assert getattr(cli._lone_loop(network, "native", list({**limits, name: least}.values())).targets[0].budget, name)
 
 
 @pytest.mark.usefixtures("short")
@@ -236,7 +253,7 @@ def test_a_loops_candidates_are_weighed_by_its_budget(
     from edgeloop_contracts import ModelVersion, loads
     from edgeloop_pipelines.cli import profile_candidates
 
-    loop = cli._lone_loop(network, "native", (None, 0.5, None))
+    loop = cli._lone_loop(network, "native", (None, 4.0, None))
     folder = cli._lone_folder(network, tmp_path, loop, 0)
     files = {name: folder / name for name in ("model.onnx", "reference.json", "golden.json")}
     lone = loads(ModelVersion, (folder / "version.json").read_bytes())
@@ -261,8 +278,8 @@ def test_a_loops_candidates_are_weighed_by_its_budget(
     run(cli.command, loop.name, "--candidates", "--json")
     found = json.loads(capsys.readouterr().out)
     assert found["choice"]["chosen"]["name"] == "native"
-    assert found["choice"]["limits"]["memory_mib"] == 0.5
-    assert "memory_mib: at most 0.5, has 80" in found["choice"]["verdicts"][0]["why"]
+    assert found["choice"]["limits"]["memory_mib"] == 4.0
+    assert "memory_mib: at most 4, has 80" in found["choice"]["verdicts"][0]["why"]
     run(cli.command, loop.name, "--candidates", "--plot", str(tmp_path / "front.svg"))
     assert "the least is chosen" in capsys.readouterr().out
     assert (tmp_path / "front.svg").is_file()

@@ -143,7 +143,7 @@ def test_a_run_that_fails_before_the_entry_leaves_no_version(loop: Loop, objects
 def test_a_run_that_fails_after_the_entry_rolls_nothing_out(loop: Loop, objects: Objects, tmp_path: Path) -> None:
     """One target's budget is broken: the run has failed and says so; its version is withdrawn, and no candidate."""
     gate, cab = loop.targets
-    tight = replace(loop, targets=(gate, replace(cab, budget=replace(cab.budget, memory_mib=1.0))))
+    tight = replace(loop, targets=(gate, replace(cab, budget=replace(cab.budget, memory_mib=4.0))))
     result = execute(tmp_path / "home", ask(tight), tight)
     assert (result["state"], result["version"]) == ("failed", 1)
     assert "step profile/cab" in result["error"]

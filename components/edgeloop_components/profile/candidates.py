@@ -29,7 +29,7 @@ from edgeloop_components.profile.plan import Rung, further_rungs
 from edgeloop_components.profile.rows import sample_rows
 from edgeloop_components.runtimes import RUNTIMES, ModelError, RuntimeRefused
 from edgeloop_contracts import Loop, Reference, ResourceProfile, Target, loads
-from edgeloop_contracts.loop import Budget
+from edgeloop_contracts.loop import THREADED, Budget
 
 __all__ = ["Way", "light_latency_ms", "measure_all", "quantised", "ways"]
 
@@ -37,7 +37,6 @@ DOCUMENTS = ("reference.json", "golden.json", "version.json")
 LEAST_WEIGHTS = 4096  # of one matrix, below which 8 bits save nothing worth an error
 PRODUCTS = frozenset(("MatMul", "Gemm", "Conv"))
 ROWS = 1000
-THREADED = ("onnxruntime",)
 
 
 @dataclass(frozen=True)

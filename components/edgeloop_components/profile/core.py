@@ -75,7 +75,7 @@ def conclude(
     return ResourceProfile(
         loop=loop,
         target=target.name,
-        method=_method(measured, plan, where, rate, target.budget.requests_per_s),
+        method=_method(measured, plan, where, rate, target.budget.demand_per_s),
         latency_p50_ms=latency.p50_ms,
         latency_p99_ms=latency.p99_ms,
         latency_p99_low_ms=latency.p99_low_ms,
@@ -100,7 +100,7 @@ def conclude(
         memory_request_mib=wanted.memory_request_mib,
         memory_limit_mib=wanted.memory_limit_mib,
         extra={
-            "demand_per_s": target.budget.requests_per_s,
+            "demand_per_s": target.budget.demand_per_s,
             "latency_at_per_s": latency.rate_per_s,
             "host": host_platform(),
         },

@@ -3,7 +3,7 @@
 - Memory: the need is the floor (the least limit under which the server serves) where it was searched, else the peak. The
   request adds a tenth, the limit a half, rounded up to STEP_MIB; the limit is at least LEAST_LIMIT_MIB, because a container
   engine charges its own start and every exec probe to the pod's group.
-- CPU: the request is what `budget.requests_per_s` cost; the limit is the least quota that bears that demand, or the one with
+- CPU: the request is what `budget.demand_per_s` cost; the limit is the least quota that bears that demand, or the one with
   the highest rate. A quota bears it when the median of its repeats proved that rate and the demand's CPU time, at the upper end
   of its interval, takes at most MOST_USE of it. Of the two the CPU time decides first: a proved rate moves with every
   disturbance of the machine near saturation, where it is found, while the CPU time of a request is counted by the kernel and
@@ -108,7 +108,7 @@ def chosen(rates: Sequence[RateAt], budget: Budget, cpu_us: float = 0.0) -> Rate
     `cpu_us` is the CPU time of a request, at the upper end of its interval. None where the budget allows none of the rungs.
     """
     allowed = [rate for rate in rates if budget.cpu_m is None or rate.quota_m <= budget.cpu_m]
-    enough = [rate for rate in allowed if bears(rate, budget.requests_per_s, cpu_us)]
+    enough = [rate for rate in allowed if bears(rate, budget.demand_per_s, cpu_us)]
     if enough:
         return min(enough, key=lambda rate: (rate.quota_m, rate.threads))
     best: RateAt | None = None
@@ -131,7 +131,7 @@ def memory_of(peak_mib: float, floor_mib: float | None, budget: Budget) -> tuple
 def resources(found: Found, budget: Budget) -> Resources:
     """Requests and limits for what was measured."""
     memory_request, memory_limit = memory_of(found.peak_mib, found.floor_mib, budget)
-    cpu_request = max(STEP_M, _up(budget.requests_per_s * found.cpu_us / 1000, STEP_M))
+    cpu_request = max(STEP_M, _up(budget.demand_per_s * found.cpu_us / 1000, STEP_M))
     rate = chosen(found.rates, budget, max(found.cpu_us, found.cpu_us_high))
     unlimited = 1000 * (rate.threads if rate else 1) if budget.cpu_m is None else math.floor(budget.cpu_m)
     cpu_limit = (rate.quota_m if rate else 0) or unlimited
@@ -162,7 +162,7 @@ def within_budget(target: Target, found: Found, wanted: Resources) -> None:
             "cpu_m",
             target.budget.cpu_m,
             wanted.cpu_request_m,
-            f"{found.cpu_us:.3g} us a request, for {target.budget.requests_per_s:g}/s",
+            f"{found.cpu_us:.3g} us a request, for {target.budget.demand_per_s:g}/s",
         ),
     )
     broken = [

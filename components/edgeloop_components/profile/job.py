@@ -24,6 +24,7 @@ from edgeloop_components.profile.load import CONNECTIONS, Load, http_request, pa
 from edgeloop_components.profile.search import Judged, judge
 from edgeloop_contracts import Package, ProfilePoint, ResourceProfile, Target
 from edgeloop_contracts.artifacts import DIGEST
+from edgeloop_contracts.loop import THREADED
 
 __all__ = ["JobError", "JobPlan", "profile_job", "profile_of_log", "rates_for"]
 
@@ -174,7 +175,7 @@ def _server(package: Package, profile: ResourceProfile, plan: JobPlan) -> dict[s
 
 def _environment(package: Package, profile: ResourceProfile) -> dict[str, str]:
     """Names under which nothing is reported, and the number of threads, where the runtime can be told it."""
-    threads = {"EDGELOOP_THREADS": str(profile.threads)} if package.runtime == "onnxruntime" else {}
+    threads = {"EDGELOOP_THREADS": str(profile.threads)} if package.runtime in THREADED else {}
     return {"EDGELOOP_NODE": "profile", "EDGELOOP_GROUP": "profile", **threads}
 
 

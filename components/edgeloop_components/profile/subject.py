@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from edgeloop_components.package.layers import host_platform
 from edgeloop_components.runtimes import runtime_for
 from edgeloop_contracts import Reference, Target, loads
+from edgeloop_contracts.loop import THREADED
 
 if TYPE_CHECKING:
     from edgeloop_components.native.emit import Emitted
@@ -49,10 +50,14 @@ class Subject:
 
     runtime: str
     route: str  # of the request that is measured
-    threaded: bool  # whether it can be told its number of threads (EDGELOOP_THREADS); else it has one, by design
     copy: Callable[[Path, bool], Words]  # into a folder, with its libraries or without
     environment: Callable[[Path], dict[str, str]]
     remark: str = ""
+
+    @property
+    def threaded(self) -> bool:
+        """Whether it can be told its number of threads (EDGELOOP_THREADS); else it has one, by design."""
+        return self.runtime in THREADED
 
 
 def subject_of(compiled: Path, target: Target) -> Subject:
@@ -83,7 +88,7 @@ def _python(compiled: Path, target: Target, route: str) -> Subject:
         more = {"PYTHONPATH": str(folder / "site")} if (folder / "site").exists() else {}
         return {**_base_environment(), "ORT_DISABLE_TELEMETRY": "1", "PYTHONDONTWRITEBYTECODE": "1", **more}
 
-    return Subject("onnxruntime", route, True, copy, environment, _foreign(target))
+    return Subject("onnxruntime", route, copy, environment, _foreign(target))
 
 
 def _foreign(target: Target) -> str:
@@ -121,7 +126,7 @@ def _native(compiled: Path, target: Target, route: str) -> Subject:
 
     remark = _foreign(target)
     how = f"{remark}: the same C code compiled for this machine" if remark else ""
-    return Subject("native", route, False, copy, lambda _: {}, how)
+    return Subject("native", route, copy, lambda _: {}, how)
 
 
 def _file(path: Path) -> Path:

@@ -36,7 +36,7 @@ def sweep(
 def worth_climbing(rates: Sequence[RateAt], budget: Budget, cpu_us: float, *, climb: bool) -> bool:
     """Whether twice the threads are worth measuring: see above. `cpu_us` is the CPU time of a request."""
     best = chosen(rates, budget, cpu_us)
-    if best and not climb and not falls_short(best, budget.requests_per_s, cpu_us):
+    if best and not climb and not falls_short(best, budget.demand_per_s, cpu_us):
         return False
     most = max(rate.threads for rate in rates)
     below = [rate for rate in rates if rate.threads < most]

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeloop_contracts import Package, ResourceProfile, Target
+from edgeloop_contracts.loop import THREADED
 from edgeloop_fleet.render import labels
 from edgeloop_fleet.render.boards import board_environment, board_groups, board_resources
 from edgeloop_fleet.render.groups import image_of
@@ -34,7 +35,6 @@ _READY_WITHIN_S = 120  # a pod's start at the edge may stall for 60 s
 # be answered by the old pod, which shares the port. One template has one command, so every server image has this program.
 _PROBE = ("/edgeloop/server", "check", "--run-dir", RUN_FOLDER, "--pid", "1")
 _SERVED = ("fpga", "native", "onnxruntime")  # the runtimes whose images are servers
-_THREADED = ("onnxruntime",)  # those that can be told their number of threads; native servers have one
 
 
 def _check_runtimes(packages: Mapping[str, Package]) -> None:
@@ -131,7 +131,7 @@ def _resources(profile: ResourceProfile | None, board: Mapping[str, str]) -> dic
 
 def _threads(package: Package) -> dict[str, str]:
     """The number of threads that was measured, where the runtime can be told it."""
-    profile = package.profile if package.runtime in _THREADED else None
+    profile = package.profile if package.runtime in THREADED else None
     return {"EDGELOOP_THREADS": str(profile.threads)} if profile else {}
 
 

@@ -28,7 +28,9 @@ PlotOption = Annotated[
 CandidatesOption = Annotated[
     bool, typer.Option("--candidates", help="compare every runtime, 8-bit weights, and numbers of threads")
 ]
-Limit = Annotated[float | None, typer.Option(show_default=False, min=0)]
+LatencyOption = Annotated[float | None, typer.Option(show_default=False, min=0.01)]  # the minimums of `Budget`
+MemoryOption = Annotated[float | None, typer.Option(show_default=False, min=4)]
+CpuOption = Annotated[float | None, typer.Option(show_default=False, min=10)]
 
 
 def command(
@@ -116,9 +118,9 @@ def model_command(
     *,
     runtime: RuntimeOption = "native",
     plan: PlanOption = "quick",
-    latency_p99_ms: Limit = None,
-    memory_mib: Limit = None,
-    cpu_m: Limit = None,
+    latency_p99_ms: LatencyOption = None,
+    memory_mib: MemoryOption = None,
+    cpu_m: CpuOption = None,
     candidates: CandidatesOption = False,
     plot: PlotOption = None,
     seed: SeedOption = 0,

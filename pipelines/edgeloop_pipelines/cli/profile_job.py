@@ -32,7 +32,7 @@ def write_job(loop: str, target: str, out: Path, *, registry: str, load_image: s
     assert package.profile is not None  # _known looked
     image = load_image or f"{registry}/{REPOSITORY}@{made_image(home / 'images')}"
     try:
-        rates_per_s = rates_for(package.profile, wanted.budget.requests_per_s)
+        rates_per_s = rates_for(package.profile, wanted.budget.demand_per_s)
         plan = JobPlan(load_image=image, registry=registry, rates_per_s=rates_per_s)
         rendered = profile_job(package, wanted, package.profile, request_bodies(reference, plan.seed), plan)
     except JobError as error:

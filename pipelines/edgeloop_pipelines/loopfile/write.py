@@ -37,6 +37,7 @@ EXAMPLES: dict[str, str] = {  # what a field that is empty could hold
     "targets.budget.memory_mib": "256",
     "targets.budget.cpu_m": "500",
     "targets.budget.image_mib": "400",
+    "targets.budget.requests_per_s": "200",
     "targets.has.runtimes": "[python3.11]",
     "targets.has.instruction_set": "x86-64-v3",
     "targets.has.accelerator": "ice40-up5k",
