@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -84,6 +85,8 @@ def _with_constant(kind: str, value: Any, numbers: Any) -> Value:
         return stepped(value, kind, numbers)
     if isinstance(value, Logs) and kind in ("mul", "div") and numbers.size == 1:
         factor = float(numbers.item())
+        if not (math.isfinite(factor) and factor > 0):
+            raise NotImplementedError(f"logarithms times {factor:g}, where a factor above 0 is expected")
         return replace(value, power=value.power * factor if kind == "mul" else value.power / factor)
     if isinstance(value, Dense) and not value.rectified:
         return _changed(kind, value, numbers)

@@ -33,6 +33,7 @@ __all__ = ["ACCUMULATOR_BITS", "dense_design"]
 ACCUMULATOR_BITS = 32
 MOST_ROWS = 2000  # that ranges are fitted on
 REACHES = (4.0, 3.0, 3.5, 5.0, 6.0)  # of inputs, in standard deviations
+LEAST_REACH = 2.5
 SHARES = (99.9, 100.0, 99.5, 99.0)  # percentiles of activations that are not clipped
 FACTORS = (1.0, 0.9, 0.8, 0.7, 0.6)  # of the weights' own range
 
@@ -141,7 +142,7 @@ def _fitted(floats: _Floats, bits: int) -> Ranges:
     """The ranges with the smallest error of the scores: one is changed at a time, layer by layer."""
     best = Ranges(REACHES[0], tuple((SHARES[0], FACTORS[0]) for _ in floats.hidden))
     least = _error(floats, best, bits)
-    for change in _changes(len(floats.hidden)):
+    for change in _changes(floats, bits):
         candidate = change(best)
         error = _error(floats, candidate, bits)
         if error < least:
@@ -149,13 +150,22 @@ def _fitted(floats: _Floats, bits: int) -> Ranges:
     return best
 
 
-def _changes(hidden: int) -> Iterator[Callable[[Ranges], Ranges]]:
+def _changes(floats: _Floats, bits: int) -> Iterator[Callable[[Ranges], Ranges]]:
     """Every change of one range to try."""
-    for reach in REACHES:
+    for reach in (*REACHES, *_full(floats, bits)):
         yield partial(replace, reach=reach)
-    for place in range(hidden):
+    for place in range(len(floats.hidden)):
         for pair in itertools.product(SHARES, FACTORS):
             yield partial(_with_hidden, place, pair)
+
+
+def _full(floats: _Floats, bits: int) -> list[float]:
+    """Where the first layer is the last, too: the reaches with which its weights fill their bits."""
+    if floats.hidden:
+        return []
+    most = ((1 << (bits - 1)) - 1) * (1 << (bits - 1)) / _largest(floats.layers[0][0])
+    exponents = range(math.ceil(math.log2(most / REACHES[-1])), math.floor(math.log2(most / LEAST_REACH)) + 1)
+    return [most / 2.0**exponent for exponent in exponents]
 
 
 def _with_hidden(place: int, pair: tuple[float, float], ranges: Ranges) -> Ranges:

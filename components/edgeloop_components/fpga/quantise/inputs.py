@@ -39,6 +39,8 @@ def stepped(columns: Columns, kind: Any, numbers: Any) -> Columns:
     each = np.ravel(numbers)
     if len(each) not in (1, len(columns.items)):
         raise NotImplementedError(f"expected 1 or {len(columns.items)} numbers, found {len(each)}")
+    if not np.isfinite(each).all() or (kind in ("mul", "div") and not each.all()):
+        raise NotImplementedError("expected numbers that are finite, and factors that are not 0")
     each = np.broadcast_to(each, len(columns.items)).tolist()
     steps: list[Step] = [(kind, float(number)) for number in each]
     pairs = zip(columns.items, steps, strict=True)

@@ -40,10 +40,18 @@ class Columns:
 
 @dataclass(frozen=True)
 class Layer:
-    """outputs = weights @ inputs + biases."""
+    """outputs = weights @ inputs + biases. NotImplementedError where sizes do not fit or a number is not finite."""
 
     weights: Matrix  # [outputs, inputs]
     biases: Matrix  # [outputs]
+
+    def __post_init__(self) -> None:
+        import numpy as np
+
+        if self.weights.ndim != 2 or not self.weights.size or self.biases.shape != self.weights.shape[:1]:
+            raise NotImplementedError(f"weights {list(self.weights.shape)} with biases {list(self.biases.shape)}")
+        if not np.isfinite(self.weights).all() or not np.isfinite(self.biases).all():
+            raise NotImplementedError("weights or biases that are not finite")
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,13 @@ class Dense:
     columns: tuple[Column, ...]
     layers: tuple[Layer, ...]
     rectified: bool = False
+
+    def __post_init__(self) -> None:
+        given = len(self.columns)
+        for layer in self.layers:
+            if layer.weights.shape[1] != given:
+                raise NotImplementedError(f"{given} inputs for a layer of {layer.weights.shape[1]}")
+            given = len(layer.biases)
 
     @property
     def outputs(self) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgeloop_components.fpga.quantise import arithmetic, classifiers, inputs
 from edgeloop_components.fpga.quantise.model import NAMES, Column, Columns, Shares, Value
 from edgeloop_components.onnxgraph import Graph, Node, Unsupported
+from edgeloop_components.runtimes import ModelError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -84,10 +85,18 @@ def _read(node: Node, arguments: Sequence[Argument]) -> dict[str, Any]:
         known = ", ".join(sorted(op for _, op in OPERATORS))
         raise Unsupported(f"node {node.title}: an FPGA design has no such operator (it has {known}); {WAY_OUT}")
     try:
-        value = reader(node, arguments)
+        return _named(node, arguments, reader(node, arguments))
+    except ModelError:
+        raise
     except NotImplementedError as error:
         shown = ", ".join(_shown(one) for one in arguments)
         raise Unsupported(f"node {node.title} of {shown}: {str(error) or 'not supported'}; {WAY_OUT}") from error
+    except (ValueError, IndexError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
+        raise node.wrong(f"its inputs do not fit: {str(error)[:200]}") from error
+
+
+def _named(node: Node, arguments: Sequence[Argument], value: Value) -> dict[str, Value]:
+    """The value under the name of the output that holds it."""
     if node.op in SECOND:
         return {node.outputs[1]: value} if len(node.outputs) > 1 else {}
     if node.op == "Split":
