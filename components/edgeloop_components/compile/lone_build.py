@@ -30,7 +30,7 @@ from edgeloop_components.native.toolchain import version as zig_version
 from edgeloop_components.runtimes import RUNTIMES, ModelError, RuntimeRefused
 from edgeloop_components.runtimes.onnxruntime import compile_adapted
 
-__all__ = ["MANIFEST", "OutputError", "build_lone", "build_program"]
+__all__ = ["MANIFEST", "OutputError", "build_lone", "build_program", "replacing"]
 
 MANIFEST = "manifest.json"
 Say = Callable[[str], None]
@@ -61,7 +61,7 @@ def build_lone(
         if platform not in row.platforms:
             raise RuntimeRefused(f"{runtime} runs on {', '.join(row.platforms)}, not on {platform}")
     kept = _kept(lone, out, runtime, force)
-    with _replacing(out) as folder:
+    with replacing(out) as folder:
         for name in kept:
             shutil.copytree(out / name, folder / name)
         if servable(lone):
@@ -92,7 +92,7 @@ def _kept(lone: Lone, out: Path, runtime: str, force: bool) -> list[str]:
 
 
 @contextlib.contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
+def replacing(out: Path) -> Iterator[Path]:
     """A new folder beside `out` that takes its place in the end."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

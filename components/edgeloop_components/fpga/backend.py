@@ -68,8 +68,8 @@ class Figures:
     tools: Mapping[str, str]
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
-        return dataclasses.asdict(self)
+        """As JSON, without the floor plan."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "floor"}
 
 
 def tools_of(part: Part) -> tuple[str, ...]:

@@ -92,17 +92,20 @@ def board_of(part: Part, name: str = "", front: str = "uart") -> Board:
 
 
 def constraints(board: Board, front: str = "uart") -> str:
-    """The text of the board's pin file, for the ports `clk` and those of the link."""
+    """The text of the board's pin file, for the ports `clk` and those of the link.
+
+    It asks for no frequency: nextpnr aims at the part's `goal_mhz`, above the clock, and Fmax is compared with the clock after.
+    """
     return _FORMS[part_of(board.part).family](board, {"clk": board.clock_pin, **board.links[front]})
 
 
 def _pcf(board: Board, pins: Mapping[str, str]) -> str:
     lines = [f"set_io {port} {pin}" for port, pin in pins.items()]
-    return "\n".join([f"# {board.title}", *lines, f"set_frequency clk {board.clock_mhz:g}"]) + "\n"
+    return "\n".join([f"# {board.title}, clk: {board.clock_mhz:g} MHz", *lines]) + "\n"
 
 
 def _lpf(board: Board, pins: Mapping[str, str]) -> str:
-    lines = [f"# {board.title}", f'FREQUENCY PORT "clk" {board.clock_mhz:g} MHZ;']
+    lines = [f"# {board.title}, clk: {board.clock_mhz:g} MHz"]
     for port, pin in pins.items():
         pull = "NONE" if port == "clk" else "UP"
         lines += [f'LOCATE COMP "{port}" SITE "{pin}";', f'IOBUF PORT "{port}" PULLMODE={pull} IO_TYPE=LVCMOS33;']
@@ -110,7 +113,7 @@ def _lpf(board: Board, pins: Mapping[str, str]) -> str:
 
 
 def _cst(board: Board, pins: Mapping[str, str]) -> str:
-    lines = [f"// {board.title}"]
+    lines = [f"// {board.title}, clk: {board.clock_mhz:g} MHz"]
     for port, pin in pins.items():
         lines += [f'IO_LOC "{port}" {pin};', f'IO_PORT "{port}" IO_TYPE=LVCMOS33;']
     return "\n".join(lines) + "\n"

@@ -63,7 +63,7 @@ _ROWS = (
         packages=("sg48", "uwg30"),
         has=Needs(luts=5280, ffs=5280, brams=30, dsps=8),
         synth="synth_ice40 -device u -dsp",
-        goal_mhz=24,
+        goal_mhz=48,
         board="icebreaker",
     ),
     Part(
