@@ -244,12 +244,52 @@ def test_a_real_board(tmp_path: Path) -> None:
     session.close()
 
 
-def test_a_port_in_use_is_waited_for_by_nobody(plug: Plug) -> None:
-    """A second server is told so at once."""
+def test_a_new_server_takes_the_board_over(plug: Plug, eventually: Callable[..., Any]) -> None:
+    """The old one answers on, with the same bits, and has the board back should the new one end first."""
+    plug.plug(DESIGN)
+    old = Session(board_at(plug), DESIGN, PATIENT)
+    assert answers(old) == SCORES
+    asked = old.counts()["fpga_answers_total"]
+    new = Session(board_at(plug), DESIGN, PATIENT)
+    assert answers(new) == answers(old) == SCORES
+    assert old.trouble == new.trouble == ""
+    assert old.counts()["fpga_answers_total"] == asked, "the golden model answered"
+    assert (old.counts()["fpga_board_ready"], new.counts()["fpga_board_ready"]) == (0, 1)
+    new.close()
+    eventually(lambda: old.counts()["fpga_board_ready"] == 1)
+    assert answers(old) == SCORES
+    assert old.counts()["fpga_answers_total"] > asked
+    assert old.counts()["fpga_losses_total"] == 0
+    old.close()
+
+
+def test_a_new_server_that_fails_leaves_the_board_to_the_old_one(plug: Plug, eventually: Callable[..., Any]) -> None:
+    """Its design is another, and its bitstream cannot be loaded."""
+    plug.plug(DESIGN)
+    old = Session(board_at(plug), DESIGN, PATIENT)
+    other = samples.forest()
+    board = SerialBoard(str(plug.path), 115_200, "", plug.path.parent / "absent.bin", other)
+    with pytest.raises(LoadError, match="expected a bitstream to load"):
+        Session(board, other, PATIENT)
+    eventually(lambda: old.counts()["fpga_board_ready"] == 1)
+    assert answers(old) == SCORES
+    old.close()
+
+
+def test_a_port_that_another_program_holds_is_not_waited_for(plug: Plug) -> None:
+    """A program that lends nothing is said at once."""
     plug.plug(DESIGN)
     began_s = time.monotonic()
     first = SerialPort.open(plug.path, 115_200)
-    with pytest.raises(DeviceError, match="another process holds"):
+    with pytest.raises(DeviceError, match="another process holds it, which is no server that lets go"):
         Session(board_at(plug), DESIGN, PATIENT)
     assert time.monotonic() - began_s < 5
     first.close()
+
+
+def test_an_idle_board_that_went_is_found_by_the_probe(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readiness asks a board that nobody asked for a while."""
+    monkeypatch.setattr("edgeloop_node.fpga.session.QUIET_S", 0.0)
+    assert session.trouble == ""
+    os.kill(session.board.process_id, signal.SIGKILL)  # type: ignore[attr-defined]
+    assert "the device is gone" in session.trouble

@@ -5,11 +5,15 @@ Standard library only. Errors form one tree: `DeviceError` is all that can go wr
 
 from __future__ import annotations
 
-__all__ = ["DeviceError", "DeviceLostError", "IdentityError", "LinkError", "LoadError"]
+__all__ = ["BusyError", "DeviceError", "DeviceLostError", "IdentityError", "LinkError", "LoadError"]
 
 
 class DeviceError(RuntimeError):
     """A board cannot be used. The message says what, where, what was expected and what was found."""
+
+
+class BusyError(DeviceError):
+    """Another process holds the device."""
 
 
 class DeviceLostError(DeviceError):

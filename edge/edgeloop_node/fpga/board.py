@@ -24,6 +24,7 @@ class Board(Protocol):
 
     what: str
     simulated: bool
+    device: str  # that processes may quarrel about; empty: it is this process's own
 
     def open(self, digest: str) -> Port:
         """A port with a loaded core behind it. DeviceError."""
@@ -48,7 +49,7 @@ class SerialBoard:
         load: Callable[[Path, str], str] = load_bitstream,
     ) -> None:
         self.what = f"board {board or 'of no name'} at {device}, {baud} baud"
-        self._device, self._baud, self._board = device, baud, board
+        self.device, self._baud, self._board = device, baud, board
         self._bitstream, self._design, self._load = bitstream, design, load
 
     def open(self, digest: str) -> Port:
@@ -56,16 +57,16 @@ class SerialBoard:
         if (port := self._holding(digest)) is not None:
             return port
         by = self._load(self._bitstream, self._board)
-        log("info", "bitstream loaded", device=self._device, board=self._board, file=self._bitstream.name, by=by)
+        log("info", "bitstream loaded", device=self.device, board=self._board, file=self._bitstream.name, by=by)
         return self._back()
 
     def _holding(self, digest: str) -> Port | None:
         """The port, when the board answers with the digest already."""
-        port = SerialPort.open(self._device, self._baud)
+        port = SerialPort.open(self.device, self._baud)
         try:
             Driver(port, self._design, Timing(attempts=2)).expect(digest)
         except DeviceError as error:
-            log("info", "the board does not hold the design yet", device=self._device, found=str(error))
+            log("info", "the board does not hold the design yet", device=self.device, found=str(error))
             port.close()
             return None
         return port
@@ -74,7 +75,7 @@ class SerialBoard:
         until_s = time.monotonic() + COMES_BACK_S
         while True:
             try:
-                return SerialPort.open(self._device, self._baud)
+                return SerialPort.open(self.device, self._baud)
             except DeviceError:
                 if time.monotonic() > until_s:
                     raise

@@ -15,7 +15,7 @@ import time
 import tty
 from pathlib import Path
 
-from edgeloop_node.fpga import DeviceError, DeviceLostError
+from edgeloop_node.fpga import BusyError, DeviceError, DeviceLostError
 
 __all__ = ["SPEEDS", "SerialPort", "make_raw"]
 
@@ -49,7 +49,7 @@ class SerialPort:
 
     @classmethod
     def open(cls, path: str | Path, baud: int) -> SerialPort:
-        """Opens and locks the port. DeviceError says what is wrong with it."""
+        """Opens and locks the port. DeviceError says what is wrong with it; BusyError: another process has it."""
         name = str(path)
         try:
             handle = os.open(name, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -62,7 +62,7 @@ class SerialPort:
             make_raw(handle, baud)
         except BlockingIOError as error:
             os.close(handle)
-            raise DeviceError(f"{name}: expected a device that is free, got one that another process holds") from error
+            raise BusyError(f"{name}: expected a device that is free, got one that another process holds") from error
         except (OSError, termios.error) as error:
             os.close(handle)
             raise DeviceError(f"{name}: cannot be set to {baud} baud: {error}") from error

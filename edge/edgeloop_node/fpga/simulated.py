@@ -24,6 +24,7 @@ class SimulatedBoard:
     """Starts the program anew for every `open`, which is what loading a bitstream is here."""
 
     simulated = True
+    device = ""
 
     def __init__(self, command: Sequence[str | Path], what: str, baud: int = 115_200) -> None:
         self.what = what
