@@ -136,14 +136,17 @@ def test_the_process_stays(node: Any, one: Any, build_native: Any, dial: Any) ->
 def test_a_stop_while_a_binary_is_tested_still_drains(
     one: Any, build_native: Any, dial: Any, request_bytes: Any
 ) -> None:
-    """SIGHUP, then SIGTERM: nothing takes over, and who is in the middle of a request gets the answer."""
+    """SIGHUP, then SIGTERM: nothing takes over, and who is in the middle of a request gets the answer.
+
+    The server is halted meanwhile: it finds both signals, the lower number first, before the self-test can have ended.
+    """
     process, place = one
     client, whole = dial(process.port), request_bytes(ROW)
     client.send(whole[:-5])
     time.sleep(0.1)
     put(build_native(2).server, place)
-    process.child.send_signal(signal.SIGHUP)
-    process.child.send_signal(signal.SIGTERM)
+    for number in (signal.SIGSTOP, signal.SIGHUP, signal.SIGTERM, signal.SIGCONT):
+        process.child.send_signal(number)
     time.sleep(0.2)
     client.send(whole[-5:])
     status, _, body = client.answer()
