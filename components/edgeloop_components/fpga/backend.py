@@ -86,14 +86,13 @@ def bitstream(
     progress: Progress = lambda _: None,
     *,
     front: str = "uart",
-    trees: bool = False,
 ) -> Figures:
     """Makes `bitstream.*`, `pins.*` and what a patch needs in the folder `out`, of Verilog and images (name -> text).
 
     The top module is `top`. `board` may be empty: the part's own. DoesNotFit, TooSlow, PartUnknown, ImageError,
     NotPatchable (an image that is not in block RAM alone), ToolMissing, ToolFailed; `out` is as it was then.
     """
-    job = _job(files, part, board, front, trees)
+    job = _job(files, part, board, front)
     found = versions(tools_of(job.part))
     with _work(out) as work:
         facts = {**place(job, work, progress), "tools": found, "shape": job.shape}
@@ -103,11 +102,9 @@ def bitstream(
     return figures
 
 
-def can_patch(
-    files: Mapping[str, str], part: str, board: str, base: Path, *, front: str = "uart", trees: bool = False
-) -> bool:
+def can_patch(files: Mapping[str, str], part: str, board: str, base: Path, *, front: str = "uart") -> bool:
     """Whether `base`, a folder that `bitstream` made, holds this very shape, placed by the installed tools."""
-    job = _job(files, part, board, front, trees)
+    job = _job(files, part, board, front)
     try:
         facts = json.loads((base / FACTS).read_bytes())
         same = (facts["shape"], facts["tools"]) == (job.shape, versions(tools_of(job.part)))
@@ -125,12 +122,11 @@ def patch(
     *,
     progress: Progress = lambda _: None,
     front: str = "uart",
-    trees: bool = False,
 ) -> Figures:
     """As `bitstream`, of what `base` has placed: only block RAM contents change. NotPatchable when it is another shape."""
-    if not can_patch(files, part, board, base, front=front, trees=trees):
+    if not can_patch(files, part, board, base, front=front):
         raise NotPatchable(f"{base}: expected a placed design of the same shape, part, board and tools, found none")
-    job = _job(files, part, board, front, trees)
+    job = _job(files, part, board, front)
     facts = json.loads((base / FACTS).read_bytes())
     with _work(out) as work:
         for name in KEPT:
@@ -141,9 +137,9 @@ def patch(
     return figures
 
 
-def _job(files: Mapping[str, str], part: str, board: str, front: str, trees: bool) -> Job:
+def _job(files: Mapping[str, str], part: str, board: str, front: str) -> Job:
     row = part_of(part)
-    return Job(files=files, part=row, board=board_of(row, board, front), front=front, trees=trees)
+    return Job(files=files, part=row, board=board_of(row, board, front), front=front)
 
 
 @contextmanager

@@ -33,10 +33,9 @@ class Range:
     source: str
 
 
-def packed_range(counted: Needs, family: str, *, carries: bool) -> Range:
-    """From yosys' cells. Without carry chains every LUT is one cell; a flip-flop shares the cell of its LUT."""
-    row = FAMILIES[family]
-    low, high = (row.low, row.high) if carries else (min(row.low, 1.0), 1.05)
+def packed_range(counted: Needs, family: str) -> Range:
+    """From yosys' cells. On iCE40 a flip-flop takes the cell of a LUT, so there are as many cells as flip-flops at least."""
+    low, high = FAMILIES[family].low, FAMILIES[family].high
     floor = max(counted.luts, counted.ffs if family == "ice40" else 0)
     return Range(
         _with_luts(counted, int(low * counted.luts)), _with_luts(counted, int(high * floor)), "cells counted by yosys"

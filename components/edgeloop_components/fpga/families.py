@@ -29,7 +29,6 @@ class Family:
     placed_flag: Sequence[str]
     suffix: str
     pack_arguments: Sequence[str]
-    trees: str  # more for synthesis where the design is trees: comparators without carry chains are smaller
     cells: Mapping[str, Mapping[str, int]]
     report: Mapping[str, Sequence[str]]
     low: float
@@ -47,7 +46,6 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             placed_flag=("--asc", "placed.asc"),
             suffix="bin",
             pack_arguments=("new.asc", "bitstream.bin"),
-            trees="",
             cells={
                 "luts": {"SB_LUT4": 1, "SB_CARRY": 1},
                 "ffs": {"SB_DFF": 1},
@@ -67,7 +65,6 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             placed_flag=("--textcfg", "placed.config"),
             suffix="bit",
             pack_arguments=("--compress", "new.config", "bitstream.bit"),
-            trees="-noccu2",
             cells={
                 "luts": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6},
                 "ffs": {"TRELLIS_FF": 1},
@@ -88,7 +85,6 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             placed_flag=(),
             suffix="fs",
             pack_arguments=("-d", "GW2A-18", "-o", "bitstream.fs", "new.json"),
-            trees="",
             cells={
                 "luts": {"LUT": 1, "ALU": 1},
                 "ffs": {"DFF": 1},

@@ -51,6 +51,9 @@ class Part:
     goal_mhz: float
     board: str  # where the pins are taken from unless another board is named
     experimental: str = ""  # why, for people
+    tables: int = 0  # block RAMs that may hold comparators of trees; the rest is for identity and to spare
+    table_words: int = 256
+    table_width: int = 16
 
 
 _ECP5_PACKAGES = ("CABGA256", "CABGA381", "CSFBGA285")
@@ -64,6 +67,7 @@ _ROWS = (
         has=Needs(luts=5280, ffs=5280, brams=30, dsps=8),
         synth="synth_ice40 -device u -dsp",
         goal_mhz=48,
+        tables=26,
         board="icebreaker",
     ),
     Part(
@@ -75,6 +79,7 @@ _ROWS = (
         has=Needs(luts=7680, ffs=7680, brams=32, dsps=0),
         synth="synth_ice40 -device hx",
         goal_mhz=100,
+        tables=28,
         board="hx8k-evn",
     ),
     Part(
@@ -86,6 +91,9 @@ _ROWS = (
         has=Needs(luts=24288, ffs=24288, brams=56, dsps=28),
         synth="synth_ecp5",
         goal_mhz=100,
+        tables=40,
+        table_words=512,
+        table_width=36,
         board="ulx3s-25f",
     ),
     Part(
@@ -97,6 +105,9 @@ _ROWS = (
         has=Needs(luts=43848, ffs=43848, brams=108, dsps=72),
         synth="synth_ecp5",
         goal_mhz=100,
+        tables=40,
+        table_words=512,
+        table_width=36,
         board="ulx3s-45f",
     ),
     Part(
@@ -108,6 +119,9 @@ _ROWS = (
         has=Needs(luts=83640, ffs=83640, brams=208, dsps=156),
         synth="synth_ecp5",
         goal_mhz=100,
+        tables=40,
+        table_words=512,
+        table_width=36,
         board="ulx3s-85f",
     ),
     Part(

@@ -38,7 +38,6 @@ class Job:
     part: Part
     board: Board
     front: str
-    trees: bool  # comparators and adders, no multipliers: the family may have better settings for it
 
     @property
     def family(self) -> Family:
@@ -58,7 +57,7 @@ class Job:
     @property
     def synthesis(self) -> str:
         """The command of yosys."""
-        return " ".join(filter(None, [self.part.synth, self.family.trees if self.trees else "", "-top top"]))
+        return f"{self.part.synth} -top top"
 
     @property
     def shape(self) -> str:
@@ -100,8 +99,7 @@ def _synthesise(job: Job, work: Path, progress: Progress) -> tuple[Any, dict[str
     progress(
         f"yosys: {counted.luts:,} LUT and carry, {counted.ffs:,} FF, {counted.brams} block RAM, {counted.dsps} DSP"
     )
-    carries = not (job.trees and job.family.trees)
-    for remark in check(packed_range(counted, job.part.family, carries=carries), job.part):
+    for remark in check(packed_range(counted, job.part.family), job.part):
         progress(remark)
     return counted, took
 

@@ -38,6 +38,7 @@ COMMANDS: dict[str, CommandRow] = {
     "compile": CommandRow(f"{_HERE}.compile", "Build", "write the pipeline as IR YAML and manifests"),
     "submit": CommandRow(f"{_HERE}.submit", "Build", "start a run on Kubeflow Pipelines"),
     "model": CommandRow(f"{_HERE}.model", "Build", "describe, compile, prove, measure, pack and push an ONNX file"),
+    "fpga": CommandRow(f"{_HERE}.fpga", "Build", "make an ONNX classifier a proven bitstream, and load it"),
     "profile": CommandRow(f"{_HERE}.profile", "Build", "show or measure what a model costs on each target"),
     "keys": CommandRow(f"{_HERE}.keys", "Build", "make the keys that sign images and models"),
     "render": CommandRow(f"{_HERE}.render", "Deploy", "write the KubeEdge objects of a loop"),

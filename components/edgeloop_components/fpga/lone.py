@@ -1,0 +1,150 @@
+"""A lone ONNX file, quantised and built for an FPGA: rows from a CSV file or made up, and the folder with its report.
+
+Where there is no file of rows, ordinary ones are made up from the model's own thresholds and scalers, and the report says so:
+ranges of activations and agreement are then no better than these. Rows are judged on that are not used for ranges.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeloop_components.compile.lone import Lone, read_lone
+from edgeloop_components.compile.lone_build import OutputError, replacing
+from edgeloop_components.fpga.backend import FACTS
+from edgeloop_components.fpga.boards import BOARDS
+from edgeloop_components.fpga.build import Built, Order, build, checked
+from edgeloop_components.fpga.calibration import Calibration, read_rows
+from edgeloop_components.fpga.page import page
+from edgeloop_components.fpga.quantise import Evidence, Floors, Found, Tried, read, search
+from edgeloop_components.runtimes import ModelError
+from edgeloop_contracts.fpga_board import CERTIFICATE_FILE
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Rows = npt.NDArray[np.float32]
+
+__all__ = ["REPORT_FILE", "WIDTHS_FILE", "Quantised", "build_folder", "quantise_file", "verified", "write_report"]
+
+Progress = Callable[[str], None]
+WIDTHS_FILE, REPORT_FILE = "widths.json", "report.html"
+MADE_UP = 8_000
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """The smallest design that holds the floors, the rows that it was judged on, and how it was found."""
+
+    lone: Lone
+    found: Found
+    floors: Floors
+    rows: Rows
+    source: str
+
+    def document(self) -> dict[str, Any]:
+        """widths.json."""
+        return {
+            "model": self.lone.path.name,
+            "onnx": self.lone.digest,
+            "rows": self.source,
+            "floors": asdict(self.floors),
+            "kept": asdict(self.found.widths),
+            "tried": [asdict(one) for one in self.found.tried],
+        }
+
+
+def quantise_file(
+    path: Path,
+    calibration: Path | None,
+    floors: Floors,
+    *,
+    bits: int = 0,
+    seed: int = 0,
+    progress: Progress = lambda _: None,
+) -> Quantised:
+    """Searches the widths, or takes `bits` where that is not 0. ModelError, Unsupported, CalibrationError."""
+    lone = read_lone(path)
+    if not lone.classifier:
+        raise ModelError(
+            f"{path}: expected a classifier with probabilities, found another graph: an FPGA design has labels"
+        )
+    given, source = _rows(lone, calibration, seed)
+    judged, ranged = given.rows[1::2], given.rows[::2]
+    truth = given.truth(lone.adapted.classes)
+    labels = lone.outputs(judged)["label"]
+    evidence = Evidence(judged, labels, None if truth is None else truth[1::2], ranged)
+    tried = (bits,) if bits else None
+    found = search(read(path), evidence, floors, bits=tried, progress=lambda one: progress(_said(one)))
+    return Quantised(lone, found, floors, judged, source)
+
+
+def _rows(lone: Lone, calibration: Path | None, seed: int) -> tuple[Calibration, str]:
+    if calibration is not None:
+        given = read_rows(calibration, lone.adapted.features)
+        if len(given.rows) < 2:
+            raise ModelError(f"{calibration}: expected at least 2 rows, found {len(given.rows)}")
+        return given, calibration.name
+    probes = lone.probes(MADE_UP, seed)
+    ordinary = [place for place, kind in enumerate(probes.kinds) if kind == "ordinary"]
+    return Calibration(probes.rows[ordinary], None), "made up, for lack of --calibration"
+
+
+def _said(tried: Tried) -> str:
+    return f"{tried.bits} bits: " + (tried.problem or f"agreement {tried.agreement:.4f} on {tried.rows:,} rows")
+
+
+def build_folder(
+    quantised: Quantised, order: Order, out: Path, *, force: bool = False, progress: Progress = lambda _: None
+) -> Built:
+    """Builds into `out`, which appears when all of it is there. What is there of the same shape is patched into.
+
+    OutputError when it holds something else, and the errors of `build`.
+    """
+    foreign = out.exists() and any(out.iterdir()) and not (out / CERTIFICATE_FILE).is_file()
+    if foreign and not force:
+        raise OutputError(
+            f"{out}: expected an empty folder or a built design, found other files", "--force replaces it"
+        )
+    for remark in checked(quantised.found.design, order):
+        progress(remark)
+    with replacing(out) as folder:
+        built = build(quantised.found.design, quantised.rows, order, folder, progress=progress, base=out)
+        (folder / WIDTHS_FILE).write_text(json.dumps(quantised.document(), indent=1) + "\n")
+        write_report(folder)
+    return built
+
+
+def write_report(folder: Path) -> Mapping[str, Any]:
+    """Writes report.html of a built folder; its certificate. ModelError where it is none."""
+    certificate = _document(folder / CERTIFICATE_FILE)
+    widths = _document(folder / WIDTHS_FILE)
+    floor = _document(folder / FACTS)["floor"]
+    (folder / REPORT_FILE).write_text(page(str(widths["model"]), certificate, widths, floor))
+    return {**certificate, "widths": widths}
+
+
+def verified(folder: Path) -> tuple[Path, str]:
+    """The bitstream of a built folder and its board by openFPGALoader's name. ModelError when it is not the certificate's."""
+    figures = _document(folder / CERTIFICATE_FILE)["bitstream"]
+    path = folder / str(figures["bitstream"])
+    try:
+        found = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path}: expected the bitstream of the certificate, found none") from error
+    if found != figures["sha256"]:
+        raise ModelError(f"{path}: expected {figures['sha256']}, as the certificate has it, found {found}")
+    return path, BOARDS[figures["board"]].loader
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: expected a document that `edgeloop fpga build` wrote: {error}") from error
+    return found
