@@ -269,10 +269,12 @@ def roll_out(step: Step, version: str, packages: Sequence[str], out: str, *, evi
     previous, trusted = catalog.alias(objects, name, CHAMPION), configured_trust()
     before = {p.target: p for p in catalog.packages(objects, name, previous)} if previous else {}
     back, left_out = signed_ones(before, trusted)
+    packed = read_packages([Path(folder) for folder in packages])
+    joined = with_indexes(os.environ.get("EDGELOOP_IMAGES", ""), packed)
     wanted = make_rollout(
         step.loop,
         new,
-        with_indexes(read_packages([Path(folder) for folder in packages])),
+        joined,
         previous=previous,
         previous_packages=back,
         evidence_s=evidence_s,
@@ -280,6 +282,9 @@ def roll_out(step: Step, version: str, packages: Sequence[str], out: str, *, evi
         trusted=trusted,
         lent=lent_in(os.environ.get("EDGELOOP_NODES_LEND", "")),
     )
+    for package in joined:  # the packing steps have not all seen the index whole
+        if package not in packed:
+            catalog.put_package(objects, package, actor=_actor(new), at_s=new.created_s)
     _write(out, "rollout.json", text := dumps(wanted, indent=1))
     objects.put(catalog.rollout_key(name, new.number), text.encode())
     again = f"run {step.run_key} was tried again and went through"  # where an earlier try left the version withdrawn

@@ -12,15 +12,19 @@ from dataclasses import dataclass, replace
 
 from edgeloop_contracts.artifacts import Needs
 from edgeloop_contracts.loop import Target
+from edgeloop_contracts.processors import INSTRUCTION_SETS
 
-__all__ = ["INSTRUCTION_SETS", "Fit", "closest", "explain", "lending", "lent_in", "misfit", "nearest"]
-
-# Each row is a family in which a processor that has one has all before it.
-INSTRUCTION_SETS: tuple[tuple[str, ...], ...] = (
-    ("x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"),
-    ("armv8-a", "armv8.1-a", "armv8.2-a", "armv8.4-a"),
-    ("rv64gc", "rva20u64", "rva22u64", "rva23u64"),
-)
+__all__ = [
+    "INSTRUCTION_SETS",
+    "Fit",
+    "closest",
+    "explain",
+    "instruction_set_rank",
+    "lending",
+    "lent_in",
+    "misfit",
+    "nearest",
+]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ def _has_instruction_set(needed: str, has: str) -> bool:
     if needed in family[:1]:
         return True  # the baseline
     return has in family and family.index(has) >= family.index(needed)
+
+
+def instruction_set_rank(name: str) -> int:
+    """How much more than its family's baseline a processor must have; 0: no more, or no known name."""
+    return next((row.index(name) for row in INSTRUCTION_SETS if name in row), 0)
 
 
 def _same(what: str, needed: str, has: str) -> str:

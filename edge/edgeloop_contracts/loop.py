@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from edgeloop_contracts import units
 from edgeloop_contracts.artifacts import DIGEST
 from edgeloop_contracts.codec import Contract, Problem, option
+from edgeloop_contracts.processors import SETS_OF
 
 __all__ = [
     "DEMAND_PER_S",
@@ -279,6 +280,7 @@ def groups_of(loop: Loop) -> tuple[str, ...]:
     return tuple(dict.fromkeys(target.nodes.group for target in loop.targets))
 
 
+MODEL_NAME = "model"  # edgeloop/<loop>/model holds the model itself, edgeloop/<loop>/<target> an image with a server
 METRICS = ("accuracy", "balanced_accuracy", "log_loss", "ece", "brier")
 
 
@@ -288,6 +290,7 @@ def inconsistencies(loop: Loop) -> list[Problem]:
         *_train_problems(loop),
         *_data_problems(loop),
         *_target_problems(loop),
+        *_has_problems(loop),
         *_wave_problems(loop),
         *_metric_problems(loop),
         *_zero_problems(loop),
@@ -338,6 +341,10 @@ def _target_problems(loop: Loop) -> list[Problem]:
         earlier = loop.targets[:i]
         if target.name in {t.name for t in earlier}:
             problems.append(Problem(f"targets[{i}].name", "a name of its own", target.name))
+        if target.name == MODEL_NAME:
+            problems.append(
+                Problem(f"targets[{i}].name", "another name: the model's own images have this one", target.name)
+            )
         if target.nodes.group in {t.nodes.group for t in earlier}:
             problems.append(
                 Problem(
@@ -349,6 +356,22 @@ def _target_problems(loop: Loop) -> list[Problem]:
             )
         if target.runtime == "fpga" and not target.part:
             problems.append(Problem(f"targets[{i}].part", "an FPGA part such as ice40-up5k", "nothing"))
+    return problems
+
+
+def _has_problems(loop: Loop) -> list[Problem]:
+    """Names that would be compared with what packages need, and never be equal to it."""
+    problems = []
+    for i, target in enumerate(loop.targets):
+        known, named = SETS_OF[target.platform], target.has.instruction_set
+        if named not in ("", *known):
+            where, expected = f"targets[{i}].has.instruction_set", f"an instruction set of {target.platform}"
+            problems.append(Problem(where, expected, named, _near(named, known)))
+        problems += [
+            Problem(f"targets[{i}].has.runtimes[{j}]", "a name such as python3.11", repr(name))
+            for j, name in enumerate(target.has.runtimes)
+            if not re.fullmatch(r"[^\s,]+", name)
+        ]
     return problems
 
 

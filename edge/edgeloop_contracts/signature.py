@@ -36,6 +36,7 @@ __all__ = [
     "pae",
     "public_keys",
     "signed_by",
+    "signed_digest",
     "subjects",
     "verify",
 ]
@@ -68,6 +69,13 @@ def open_claim(payload: bytes, signature: bytes, keys: Iterable[PublicKey]) -> t
         raise SignatureError(f"claim.critical.type: expected {CLAIM_TYPE!r}, found {str(critical.get('type'))[:60]!r}")
     image = _object(critical.get("image"), "claim.critical.image")
     return _digest(image.get("docker-manifest-digest"), "claim.critical.image.docker-manifest-digest"), key
+
+
+def signed_digest(signature: Signature) -> str:
+    """The digest that a signature's claim names, whether or not a trusted key made it."""
+    critical = _object(_json(_unbase64(signature.payload, "payload"), "claim").get("critical"), "claim.critical")
+    image = _object(critical.get("image"), "claim.critical.image")
+    return _digest(image.get("docker-manifest-digest"), "claim.critical.image.docker-manifest-digest")
 
 
 def check_image(digest: str, signatures: Iterable[Signature], keys: Sequence[PublicKey]) -> PublicKey:

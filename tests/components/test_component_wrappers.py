@@ -29,6 +29,7 @@ from edgeloop_contracts import (
     Package,
     Reference,
     Rollout,
+    digest_of,
     dumps,
     from_json,
 )
@@ -293,9 +294,11 @@ class Registered:
         wrapping.record(steps.Step("outcome", "", LOOP, "k"), facts, state=state, message=message, now_s=50.0)
         return catalog.run(self.objects, "turbine", "k") or {}
 
-    def roll_out(self, needs: Needs = Needs()) -> None:
+    def roll_out(self, needs: Needs = Needs(), *, index: str = "") -> None:
+        """`index` is known to the last package alone, as to the packing step that completed it."""
         step, folders = steps.Step("rollout", "", LOOP, "k"), []
-        for package in (replace(package_of(target.name, 1), needs=needs) for target in LOOP.targets):
+        made = [replace(package_of(target.name, 1), needs=needs) for target in LOOP.targets]
+        for package in (*made[:-1], replace(made[-1], index=index)):
             catalog.put_package(self.objects, package)
             folders.append(self.folder / package.target)
             folders[-1].mkdir(exist_ok=True)
@@ -375,6 +378,16 @@ def test_an_image_without_python_goes_only_where_one_is_lent(
     monkeypatch.setenv("EDGELOOP_NODES_LEND", "java21, python3.11 ")
     registered.roll_out(Needs(runtime="python3.11"))
     assert catalog.alias(registered.objects, "turbine", "candidate") == 1
+
+
+def test_the_catalog_has_one_index_for_all_packages(registered: Registered) -> None:
+    """The rollout step tells the catalog, too, of the index that the first packing steps did not see yet."""
+    index = digest_of("index")
+    registered.roll_out(index=index)
+    assert [package.index for package in catalog.packages(registered.objects, "turbine", 1)] == [index] * len(
+        LOOP.targets
+    )
+    assert len(LOOP.targets) > 1
 
 
 def test_a_version_that_was_rolled_out_is_not_withdrawn(registered: Registered) -> None:

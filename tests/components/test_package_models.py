@@ -168,6 +168,10 @@ def test_an_index_names_one_image_for_each_platform(tmp_path: Path, folder: Path
         layout.LayoutError, match="expected one image for each platform, found linux/amd64, linux/amd64"
     ):
         layout.write_index(at, [digests[1], again])
+    artifact = layout.write_artifact(at, "application/x", [("text/plain", b"x")])
+    for other_kind in (artifact, index):
+        with pytest.raises(layout.LayoutError, match=f"expected images with a platform, found none in {other_kind}"):
+            layout.write_index(at, [digests[1], other_kind])
 
 
 @pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")

@@ -21,6 +21,7 @@ from edgeloop_contracts import (
     problems_in,
     to_json,
 )
+from edgeloop_contracts.processors import SETS_OF
 
 KINDS = sorted(DOCUMENTS)
 
@@ -132,6 +133,11 @@ INCONSISTENT = [
     ("monitor/false_alarms", "0/year", "monitor.false_alarms", "0/year"),
     ("targets", [], "targets", "none"),
     ("targets/1/name", "gateway", "targets[1].name", "gateway"),
+    ("targets/1/name", "model", "targets[1].name", "model"),
+    ("targets/1/has", {"instruction_set": "x86-64-v9"}, "targets[1].has.instruction_set", "x86-64-v9"),
+    ("targets/1/has", {"instruction_set": "armv8-a"}, "targets[1].has.instruction_set", "armv8-a"),
+    ("targets/1/has", {"runtimes": ["cuda", ""]}, "targets[1].has.runtimes[1]", "''"),
+    ("targets/1/has", {"runtimes": ["cuda, python3.11"]}, "targets[1].has.runtimes[0]", "'cuda, python3.11'"),
     ("targets/1/nodes/group", "edge", "targets[1].nodes.group", "edge"),
     ("targets/1/runtime", "fpga", "targets[1].part", "nothing"),
     ("rollout/waves", [["edge"], ["cabinet"]], "rollout.waves[1][0]", "cabinet"),
@@ -146,6 +152,17 @@ def test_fields_that_do_not_fit_together(path, value, where, got):
     """Fields that are right alone and wrong together are found, at the field that a person would change."""
     found = {p.path: p.got for p in inconsistencies(from_json(Loop, changed(path, value)))}
     assert found[where] == got
+
+
+def test_the_nearest_instruction_set_is_named():
+    """Of the target's own platform: another family's name is not near."""
+    for name, near in (("x86-64-v9", "did you mean x86-64-v4?"), ("armv8-a", "known: x86-64, x86-64-v2")):
+        loop = from_json(Loop, changed("targets/1/has", {"instruction_set": name}))
+        (problem,) = inconsistencies(loop)
+        assert near in str(problem)
+    for name in SETS_OF["linux/amd64"]:
+        loop = from_json(Loop, changed("targets/1/has", {"instruction_set": name, "runtimes": ["python3.11"]}))
+        assert inconsistencies(loop) == []
 
 
 def test_a_right_loop_has_no_inconsistency():

@@ -136,8 +136,13 @@ def write_image(
 
 
 def write_index(layout: Path, digests: Sequence[str], *, annotations: Mapping[str, str] | None = None) -> str:
-    """Writes an OCI index over images, each with its platform, and gives its digest. LayoutError for one platform twice."""
+    """Writes an OCI index over images, each with its platform, and gives its digest.
+
+    LayoutError for one platform twice, and for what has none: an artifact, or another index.
+    """
     entries = [{**descriptor(layout, digest), "platform": _platform(layout, digest)} for digest in digests]
+    if without := [entry["digest"] for entry in entries if not entry["platform"]]:
+        raise LayoutError(f"index: expected images with a platform, found none in {', '.join(without)}")
     entries.sort(key=lambda entry: canonical(entry["platform"]))
     names = ["/".join(entry["platform"].values()) for entry in entries]
     if len(set(names)) != len(names) or not names:

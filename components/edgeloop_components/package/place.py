@@ -13,7 +13,7 @@ from edgeloop_components.package.documents import read_index
 
 __all__ = ["check_place"]
 
-_OWN = {"blobs", "index.json", "oci-layout", ".layers", ".lock", ".parts", ".pushed", ".unpacked"}
+_OWN = {"blobs", "index.json", "oci-layout", ".joining", ".layers", ".lock", ".parts", ".pushed", ".unpacked"}
 _HINT = "choose another folder"
 
 
