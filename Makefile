@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 DATA ?= wind
 FUZZ_S ?= 600
 
-.PHONY: help setup demo demo-rainfall demo-chaos test test-fast test-slow check format bench bench-edge warm tools peers fuzz sanitize golden lock bare wheel step-image clean
+.PHONY: help setup demo demo-rainfall demo-chaos test test-fast test-slow check format bench bench-edge bench-fpga test-fpga warm tools peers fuzz sanitize golden lock bare wheel step-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test-fast: setup ## the tests that take seconds
 test-slow: setup ## the tests that take longer
 	@$(BIN)/python -m pytest -m slow
 
+test-fpga: setup ## all tests of FPGA designs, those that take minutes too
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --fpga-matrix tests/fpga tests/contracts/test_fpga*.py tests/node/test_fpga*.py
+
 check: setup ## formatting, lint, types, import rules, generated files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -57,6 +60,9 @@ bench: setup ## benchmarks: what a KFP step adds, what a request costs
 
 bench-edge: setup warm peers ## native code and its server beside onnxruntime, uvicorn, MLServer and KServe, in one run
 	@$(BIN)/python -m edgeloop_pipelines.bench
+
+bench-fpga: setup ## classifiers through the whole FPGA flow: time, area, timing, agreement, and a retrained one patched (10 minutes)
+	@$(BIN)/python -m edgeloop_pipelines.bench.fpga
 
 warm: setup ## build the C library of every platform into the compiler's cache (once, half a minute each)
 	@$(BIN)/python -m edgeloop_components.native.toolchain

@@ -26,6 +26,7 @@ CRDS = "EDGELOOP_CRDS"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate", action="store_true", help="write golden files anew instead of comparing with them")
+    parser.addoption("--fpga-matrix", action="store_true", help="tests of the FPGA flow that take minutes, too")
     parser.addoption(
         "--sanitized", action="store_true", help="the conformance suite over a native server under ASan and UBSan"
     )
@@ -50,8 +51,11 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("edgeloop")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that no worker is left alone with a long file at the end."""
+    if not config.getoption("--fpga-matrix"):
+        for item in (item for item in items if item.get_closest_marker("fpga_matrix")):
+            item.add_marker(pytest.mark.skip(reason="takes minutes: make test-fpga"))
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
 

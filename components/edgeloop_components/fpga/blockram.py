@@ -19,7 +19,8 @@ from edgeloop_components.fpga.images import Memory, words_of
 __all__ = ["FORMS", "Form", "NotPatchable", "patched"]
 
 Block = list[int]  # words of one block RAM
-Column = tuple[int, int]  # how many rows it has, and their bits
+Section = tuple[int, int]  # its first line, and the line after its last
+Place = tuple[Section, int, int, int]  # section, stride, first word, bit
 
 
 class NotPatchable(ValueError):  # noqa: N818 - it is read as a sentence
@@ -46,60 +47,57 @@ class Form:
 def patched(text: str, form: Form, memories: Sequence[Memory], old: Mapping[str, str], new: Mapping[str, str]) -> str:
     """The placed design with the images `new` where it had `old` (file name -> text). NotPatchable."""
     lines = text.split("\n")
-    sections = dict(_sections(lines, form))
-    blocks = {at: form.read(lines[slice(*at)]) for at in sections}
+    blocks = {at: _columns(form.read(lines[slice(*at)]), form.bits) for at in _sections(lines, form)}
     places = _places(blocks, form)
-    taken: dict[tuple[tuple[int, int], int, int, int], str] = {}
+    contents = {at: [list(column) for column in columns] for at, columns in blocks.items()}
+    taken: dict[Place, str] = {}
     for memory in memories:
-        before, after = (words_of(memory, images[memory.file]) for images in (old, new))
+        before, after = (_columns(words_of(memory, images[memory.file]), memory.width) for images in (old, new))
         for bit in range(memory.width):
-            for place, rows in _found(memory, bit, before, places, form):
+            for place, rows in _found(memory, bit, before[bit], places, form):
                 if place in taken:
                     raise NotPatchable(f"memory {memory.name}, bit {bit}: is where {taken[place]} is")
                 taken[place] = f"{memory.name}, bit {bit}"
-                _set(blocks[place[0]], place, [after[row] >> bit & 1 if row < memory.depth else 0 for row in rows])
-    for at, block in blocks.items():
-        lines[slice(*at)] = form.write(block)
+                at, stride, first, own = place
+                contents[at][own][first::stride] = _slice(after[bit], rows)
+    for at, columns in contents.items():
+        lines[slice(*at)] = form.write([int("".join(bits), 2) for bits in zip(*reversed(columns), strict=True)])
     return "\n".join(lines)
 
 
-def _sections(lines: Sequence[str], form: Form) -> Iterator[tuple[tuple[int, int], str]]:
-    """Where the words of each block RAM stand: (first line, line after the last) and its head."""
+def _columns(words: Sequence[int], width: int) -> list[str]:
+    """Of each bit, the lowest first: what it is in each word."""
+    texts = [f"{word:0{width}b}" for word in words]
+    return ["".join(bits) for bits in zip(*texts, strict=True)][::-1]
+
+
+def _sections(lines: Sequence[str], form: Form) -> Iterator[Section]:
+    """Where the words of each block RAM stand."""
     for place, line in enumerate(lines):
         if form.head.match(line):
             end = place + 1
             while end < len(lines) and lines[end] and not lines[end].startswith("."):
                 end += 1
-            yield (place + 1, end), line
+            yield place + 1, end
 
 
-_Place = tuple[tuple[int, int], int, int, int]  # section, stride, first word, bit
-
-
-def _places(blocks: Mapping[tuple[int, int], Block], form: Form) -> dict[Column, list[_Place]]:
-    found: dict[Column, list[_Place]] = {}
-    for at, block in blocks.items():
-        for stride in form.strides:
+def _places(blocks: Mapping[Section, Sequence[str]], form: Form) -> dict[str, list[Place]]:
+    """Every column of the block RAMs, and where it is."""
+    found: dict[str, list[Place]] = {}
+    for at, columns in blocks.items():
+        for bit, stride in itertools.product(range(form.bits), form.strides):
             for first in range(stride):
-                words = block[first::stride]
-                for bit in range(form.bits):
-                    column = (len(words), _bits(word >> bit & 1 for word in words))
-                    found.setdefault(column, []).append((at, stride, first, bit))
+                found.setdefault(columns[bit][first::stride], []).append((at, stride, first, bit))
     return found
 
 
-def _bits(values: Iterator[int]) -> int:
-    return int("".join(map(str, values)), 2)
-
-
 def _found(
-    memory: Memory, bit: int, words: Sequence[int], places: Mapping[Column, list[_Place]], form: Form
-) -> Iterator[tuple[_Place, range]]:
-    """Where each slice of a memory's bit lies, with the rows of the memory that it holds."""
+    memory: Memory, bit: int, column: str, places: Mapping[str, list[Place]], form: Form
+) -> Iterator[tuple[Place, range]]:
+    """Where each slice of a memory's column lies, with the words of the memory that it holds."""
     for stride, share in itertools.product(form.strides, form.shares):
-        depth = form.rows // stride
-        slices = list(_slices(memory.depth, depth, share))
-        hits = [places.get((depth, _column(words, bit, rows)), []) for rows in slices]
+        slices = list(_slices(memory.depth, form.rows // stride, share))
+        hits = [places.get(_slice(column, rows), []) for rows in slices]
         if all(len(hit) == 1 for hit in hits):
             yield from ((hit[0], rows) for hit, rows in zip(hits, slices, strict=True))
             return
@@ -108,22 +106,16 @@ def _found(
     )
 
 
+def _slice(column: str, rows: range) -> str:
+    """The bits of these words, zeros after the memory's end."""
+    return column[rows.start : rows.stop : rows.step].ljust(len(rows), "0")
+
+
 def _slices(depth: int, rows: int, share: int) -> Iterator[range]:
     """The words of a memory that one column of a block RAM holds, for all its columns that hold any."""
     for start in range(0, depth, rows * share):
         end = start + rows * share
         yield from (range(first, end, share) for first in range(start, min(start + share, depth)))
-
-
-def _column(words: Sequence[int], bit: int, rows: range) -> int:
-    return _bits(words[row] >> bit & 1 if row < len(words) else 0 for row in rows)
-
-
-def _set(block: Block, place: _Place, values: Sequence[int]) -> None:
-    _, stride, first, bit = place
-    for row, value in enumerate(values):
-        at = first + row * stride
-        block[at] = block[at] & ~(1 << bit) | value << bit
 
 
 def _read_asc(lines: Sequence[str]) -> Block:

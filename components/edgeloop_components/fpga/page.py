@@ -46,7 +46,8 @@ def page(title: str, certificate: Mapping[str, Any], widths: Mapping[str, Any], 
 
 def rows_of(certificate: Mapping[str, Any], widths: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The figures that people ask for first, each with what it is."""
-    figures, cycles = certificate["bitstream"], certificate["proof"].get("cycles")
+    figures = certificate["bitstream"]
+    cycles = certificate["proof"].get("cycles", {}).get("most")
     rows = [
         ("Part, board", f"{figures['part']}, {figures['board']}, {figures['clock_mhz']:g} MHz"),
         (

