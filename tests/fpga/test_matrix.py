@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from edgeloop_pipelines.bench.fpga import CASES, Case, run
 
 pytestmark = [
