@@ -1,0 +1,63 @@
+// The module `top` as an SPI slave, mode 0, pin by pin. The master sends a request, then 00 while it reads the reply.
+#include <cstdint>
+#include <cstdio>
+#include <vector>
+
+#include "Vtop.h"
+#include "verilated.h"
+
+class Board {
+  public:
+    explicit Board(FILE*) {
+        top_.clk = top_.sck = top_.mosi = 0;
+        top_.cs_n = 1;
+        top_.eval();
+        run(20);
+    }
+
+    void give(unsigned char byte) { exchange(byte); }
+
+    void pause() {  // reads until there was nothing but 00 for a while, which is more than a reply can hold in a row
+        run(20'000);
+        std::vector<unsigned char> heard;
+        size_t last = 0;
+        while (heard.size() < last + 64) {
+            heard.push_back(exchange(0));
+            if (heard.back()) last = heard.size();
+        }
+        heard.resize(last ? last + 8 : 0);
+        out.insert(out.end(), heard.begin(), heard.end());
+    }
+
+    void quiet() { run(2ULL << QUIET_BITS), pause(); }
+
+    std::vector<unsigned char> out;
+
+  private:
+    unsigned char exchange(unsigned char byte) {
+        unsigned char read = 0;
+        top_.cs_n = 0;
+        run(6);
+        for (int k = 7; k >= 0; --k) {
+            top_.mosi = byte >> k & 1;
+            run(4);
+            top_.sck = 1;
+            read = static_cast<unsigned char>(read << 1 | top_.miso);
+            run(4);
+            top_.sck = 0;
+        }
+        run(6);
+        return read;
+    }
+
+    void run(uint64_t clocks) {
+        for (; clocks; --clocks) {
+            top_.clk = 1;
+            top_.eval();
+            top_.clk = 0;
+            top_.eval();
+        }
+    }
+
+    Vtop top_;
+};
