@@ -279,7 +279,7 @@ def test_an_estimator_by_its_name_becomes_a_proven_model(
     assert np.abs(own.sum(axis=1) - 1).max() < 1e-12
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", [name for name, row in RUNTIMES.items() if not row.judged])
 def test_every_runtime_is_near_the_estimator_itself(snapshot: Path, tmp_path: Path, runtime: str) -> None:
     """From training to the compiled model: its distance from scikit-learn at float64 is measured, and within 2e-6."""
     loop = make_loop({"estimator": "sklearn.ensemble.HistGradientBoostingClassifier", "params": {"max_iter": 15}})

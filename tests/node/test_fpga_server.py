@@ -127,6 +127,15 @@ def test_a_device_of_the_environment_is_taken(folder: Path, monkeypatch: pytest.
         scorer_for("fpga", folder)
 
 
+def test_a_simulation_may_be_asked_for_where_the_target_has_a_device(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the profiler does, which has no board."""
+    spoil(folder, "board.json", device="/dev/no-such-tty")
+    monkeypatch.setenv("EDGELOOP_DEVICE", "simulation")
+    assert scorer_for("fpga", folder).facts["fpga_simulated"] == "true"
+
+
 def spoil(folder: Path, name: str, **changes: Any) -> None:
     path = folder / name
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

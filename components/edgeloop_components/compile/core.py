@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgeloop_components.compile.golden import read_golden
 from edgeloop_components.compile.parity import ParityError, compare, same_everywhere
+from edgeloop_components.compile.quantised import compare_labels, exact
 from edgeloop_components.compile.tolerance import power_of
 from edgeloop_components.ingest.files import filling
 from edgeloop_components.runtimes import ModelError, RuntimeRefused, runtime_for
@@ -45,8 +46,13 @@ def compile_model(loop: Loop, target: Target, model_dir: Path, out: Path) -> Com
             if (model_dir / name).exists() or name != "version.json":
                 shutil.copyfile(model_dir / name, folder / name)
         runtime.compile(model_dir, folder, target)
-        power = power_of(read_model(model_dir / "model.onnx"))
-        compared = compare(loop, target, golden, runtime.load(folder), runtime.parity_limit, power=power)
+        score = runtime.load(folder)
+        if runtime.judged:
+            compared = compare_labels(loop, target, golden, score, runtime.judged(model_dir, target))
+        else:
+            power = power_of(read_model(model_dir / "model.onnx"))
+            compared = compare(loop, target, golden, score, runtime.parity_limit, power=power)
         parity = same_everywhere(compared, *runtime.digests(folder, golden.rows, target))
+        parity = exact(parity) if runtime.judged else parity
     size_bytes = sum(path.stat().st_size for path in out.iterdir() if path.is_file())
     return CompileResult(out, runtime.name, size_bytes, parity)

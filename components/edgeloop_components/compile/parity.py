@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["ParityError", "compare", "same_everywhere"]
+__all__ = ["ParityError", "compare", "differences", "same_everywhere"]
 
 
 class ParityError(ValueError):
@@ -43,7 +43,7 @@ def compare(
     answers = [score(golden.rows[i : i + 1]) for i in range(len(golden.rows))]
     labels = np.concatenate([label for label, _ in answers])
     probabilities = np.concatenate([p for _, p in answers]).astype(np.float64)
-    difference = _differences(golden.probabilities, probabilities)
+    difference = differences(golden.probabilities, probabilities)
     limits = row_limits(golden.probabilities, power, limit)
     wrong = _label_differences(golden, labels, limits)
     worst = int(np.where(wrong, np.inf, difference / limits).argmax())
@@ -70,7 +70,7 @@ def _beside_estimator(
     if golden.estimator is None:
         return result
     own = golden.estimator.probabilities
-    difference = _differences(own, probabilities[: len(own)])
+    difference = differences(own, probabilities[: len(own)])
     limits = row_limits(own, power, golden.estimator.limit)
     found = replace(
         result,
@@ -103,7 +103,7 @@ def same_everywhere(result: ParityResult, digest: str, platforms: Mapping[str, s
     return found
 
 
-def _differences(expected: npt.NDArray[np.float64], got: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def differences(expected: npt.NDArray[np.float64], got: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The largest difference of each row; infinite where an answer has another form or is no number."""
     import numpy as np
 

@@ -9,6 +9,7 @@ Refuses a runtime without a server here and a compiled folder without one.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from edgeloop_components.package.layers import host_platform
 from edgeloop_components.runtimes import runtime_for
 from edgeloop_contracts import Reference, Target, loads
+from edgeloop_contracts.fpga_board import SIMULATION_FILE
 from edgeloop_contracts.loop import THREADED
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def subject_of(compiled: Path, target: Target) -> Subject:
     missing = [name for name in DOCUMENTS if not (compiled / name).is_file()]
     if missing:
         raise ProfileError(f"{compiled}: expected {', '.join(missing)} beside the model, found none")
-    make = {"onnxruntime": _python, "native": _native}.get(runtime.name)
+    make = {"onnxruntime": _python, "native": _native, "fpga": _fpga}.get(runtime.name)
     if make is None:
         raise ProfileError(f"target {target.name}: the runtime {runtime.name} has no server that can be measured here")
     reference = loads(Reference, (compiled / "reference.json").read_bytes())
@@ -81,7 +83,7 @@ def _python(compiled: Path, target: Target, route: str) -> Subject:
     def copy(folder: Path, whole: bool) -> Words:
         shutil.copytree(compiled, folder / "model")
         if whole:
-            _copy_packages(folder / "site")
+            _copy_packages(folder / "site", "onnxruntime")
         return Words([sys.executable, "-m", "edgeloop_node"], ["server", "--model", str(folder / "model")])
 
     def environment(folder: Path) -> dict[str, str]:
@@ -96,13 +98,33 @@ def _foreign(target: Target) -> str:
     return "" if target.platform == here else f"on {here} for {target.platform}"
 
 
-def _copy_packages(site: Path) -> None:
+def _fpga(compiled: Path, target: Target, route: str) -> Subject:
+    """The server with the circuit's program in place of a board, which is nowhere near a build machine."""
+    simulated = (compiled / SIMULATION_FILE).is_file()
+    runtime = "fpga" if simulated else "fpga-sim"
+
+    def copy(folder: Path, whole: bool) -> Words:
+        shutil.copytree(compiled, folder / "model", ignore=shutil.ignore_patterns("rtl", "placed*"))
+        if whole:
+            _copy_packages(folder / "site", "fpga")
+        words = ["server", "--model", str(folder / "model"), "--runtime", runtime]
+        return Words([sys.executable, "-m", "edgeloop_node"], words)
+
+    def environment(folder: Path) -> dict[str, str]:
+        more = {"PYTHONPATH": str(folder / "site")} if (folder / "site").exists() else {}
+        return {**_base_environment(), "EDGELOOP_DEVICE": "simulation", "PYTHONDONTWRITEBYTECODE": "1", **more}
+
+    board = "the circuit simulated in place of a board" if simulated else "the integer model in place of a board"
+    return Subject("fpga", route, copy, environment, " ".join(filter(None, (_foreign(target), board))))
+
+
+def _copy_packages(site: Path, runtime: str) -> None:
     """The packages as the image has them: no bytecode, no tests."""
     from edgeloop_components.package.installed import code_layer, wheels_layer
     from edgeloop_components.package.layers import SITE
-    from edgeloop_components.runtimes.onnxruntime import CODE, WHEELS
 
-    for layer in (wheels_layer(WHEELS), code_layer(CODE)):
+    module = importlib.import_module(f"edgeloop_components.runtimes.{runtime}")
+    for layer in (wheels_layer(module.WHEELS), code_layer(module.CODE)):
         for file in layer.files:
             place = site / file.path.removeprefix(SITE + "/")
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Rows = npt.NDArray[np.float32]
 
+    from edgeloop_components.compile.quantised import Judged
     from edgeloop_components.package.layers import Build, Layer
 
 __all__ = ["RUNTIMES", "ModelError", "Runtime", "RuntimeRefused", "Score", "runtime_for"]
@@ -61,6 +62,9 @@ class Runtime:
     )  # what its machine code needs; empty: the platform's baseline
     accelerator: Callable[[Target], str] = lambda _: ""  # that it runs on; empty: none
     driver: str = ""  # of the accelerator
+    judged: Callable[[Path, Target], Judged] | None = (
+        None  # of a quantised model: what it is judged on in place of a limit
+    )
 
 
 def _onnxruntime() -> Runtime:
@@ -97,7 +101,27 @@ def _native() -> Runtime:
     )
 
 
-RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (_onnxruntime(), _native())}
+def _fpga() -> Runtime:
+    from edgeloop_components.runtimes import fpga as module
+
+    return Runtime(
+        name="fpga",
+        platforms=module.PLATFORMS,
+        parity_limit=1.0,  # probabilities of few bits are not what is held: labels and exact scores are (`judged`)
+        compile=module.compile_model,
+        load=module.load,
+        digests=module.digests,
+        layers=module.layers,
+        remark=module.remark,
+        python=True,
+        held=module.HELD,
+        environment={"EDGELOOP_RUNTIME": "fpga"},
+        accelerator=module.accelerator,
+        judged=module.judged,
+    )
+
+
+RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (_onnxruntime(), _native(), _fpga())}
 
 
 def runtime_for(target: Target) -> Runtime:

@@ -2,8 +2,8 @@
 
     python -m edgeloop_node.fpga.core DESIGN.JSON
 
-It speaks on its standard input, which is a terminal's or a pseudo-terminal's end that is read and written. It stands in for a
-board where there is neither one nor a Verilated program, as in the tests of the driver.
+It reads standard input and writes standard output, which behind a pseudo-terminal are one. It stands in for a board where
+there is neither one nor a Verilated program, as in the tests of the driver.
 """
 
 from __future__ import annotations
@@ -94,13 +94,13 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError, FrameError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
-    line = 0
+    line, out = 0, 1
     try:
         while True:
             if not select.select([line], [], [], QUIET_S if core.waiting else None)[0]:
-                os.write(line, core.quiet())
+                os.write(out, core.quiet())
             elif data := os.read(line, PIECE_BYTES):
-                os.write(line, core.take(data))
+                os.write(out, core.take(data))
             else:
                 return 0
     except OSError:  # the other end is gone

@@ -3,7 +3,7 @@
 The model folder holds design.json (the sidecar), board.json, certificate.json, the bitstream and, for the platform it was
 compiled on, the Verilated program. With a device the board must answer with the design's digest, before and after a load;
 without one the program is run behind a pseudo-terminal, through the same driver. EDGELOOP_DEVICE names another device than
-board.json, where it is set.
+board.json, where it is set; `simulation` means none.
 
 `load_model_only` is the runtime `fpga-sim`: the golden model on this machine's processor, the same bits and no board at all.
 
@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from edgeloop_contracts import ContractError, digest_of, loads
 from edgeloop_contracts.codec import Contract
 from edgeloop_contracts.fpga import FpgaDesign
-from edgeloop_contracts.fpga_board import BOARD_FILE, CERTIFICATE_FILE, DESIGN_FILE, FpgaBoard
+from edgeloop_contracts.fpga_board import BOARD_FILE, CERTIFICATE_FILE, DESIGN_FILE, SIMULATION_FILE, FpgaBoard
 from edgeloop_contracts.fpga_frame import FrameError
 from edgeloop_contracts.fpga_model import codes_of, label_of, probabilities_of, scores_of
 from edgeloop_node.fpga import DeviceError
@@ -110,7 +110,8 @@ def _design(folder: Path) -> FpgaDesign:
 def _board(folder: Path) -> FpgaBoard:
     """board.json, with the device that the environment names. ModelError."""
     board = _contract(FpgaBoard, folder / BOARD_FILE)
-    return replace(board, device=os.environ.get("EDGELOOP_DEVICE") or board.device)
+    device = os.environ.get("EDGELOOP_DEVICE") or board.device
+    return replace(board, device="" if device == SIMULATION_FILE else device)
 
 
 def _certified(folder: Path, digest: str) -> None:

