@@ -61,6 +61,37 @@ def estimator(name: str) -> Any:
     return made[name]()
 
 
+def test_categories_before_trees() -> None:
+    """As training makes them: an imputer, a cast and one-hot columns; every label is that of onnxruntime. Layers refuse them."""
+    from edgeloop_components.train.calibration import Temperature
+    from edgeloop_components.train.estimator import fit_model
+    from edgeloop_components.train.export import to_raw
+    from edgeloop_components.train.graph import finished
+    from edgeloop_contracts.loop import Train
+
+    x, y = data(3)
+    rng = np.random.default_rng(0)
+    x[:, 2] = np.where(rng.random(len(x)) < 0.1, np.nan, rng.integers(0, 5, len(x)))
+    y = np.where(np.isin(x[:, 2], [1, 3]), (y + 1) % 3, y)  # the category matters
+    features: Any = [SimpleNamespace(name=f"f{place}", kind="number", categories=()) for place in range(FEATURES)]
+    features[2] = SimpleNamespace(name="kind", kind="category", categories=("a", "b", "c", "d"))
+    made = {}
+    for name, params in {
+        "ensemble.HistGradientBoostingClassifier": {"max_iter": 10},
+        "ensemble.RandomForestClassifier": {"n_estimators": 10},
+        "linear_model.LogisticRegression": {},
+    }.items():
+        model = fit_model(Train(estimator=f"sklearn.{name}", params=params), features, x[:800], y[:800].astype(object))
+        made[name] = finished(to_raw(model, features, name), Temperature(0.8, 1e-7), FEATURES, {})
+    for name in list(made)[:2]:
+        design = quantised(graph_of(made[name]), x, Widths(14))
+        label, _ = answers(made[name], x)
+        assert (vector.labels(design, vector.scores(design, vector.codes(design, x))) == label).mean() >= 0.999
+        assert len(design.forest.thresholds[2]) >= 2  # type: ignore[union-attr]
+    with pytest.raises(Unsupported, match="OneHotEncoder"):
+        quantised(graph_of(made["linear_model.LogisticRegression"]), x)
+
+
 MISSING = ("logistic", "mlp", "histograms", "forest", "scaled_forest")
 FAMILIES = ("logistic", "mlp", "boosting", "histograms", "forest", "scaled_forest", "extra", "tree")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from edgeloop_components.fpga.quantise.bounds import forest_ranges, width_of
 from edgeloop_components.fpga.quantise.edges import Comparisons, comparisons_of, fills_of
 from edgeloop_components.fpga.quantise.model import Ensemble, Shares
+from edgeloop_components.fpga.quantise.narrow import narrowed
 from edgeloop_components.fpga.quantise.trees import Branch, Leaf, Tree, branches_of, flattened, grown, postorder
 from edgeloop_components.runtimes import ModelError
 from edgeloop_contracts.fpga import FpgaDesign, FpgaForest, FpgaTail
@@ -37,10 +38,16 @@ def forest_design(shares: Shares, features: int, leaf_bits: int) -> FpgaDesign:
         _tree(comparisons, root, pays, middle, fraction)
         for root, pays, middle in zip(core.forest.roots.tolist(), paid, middles, strict=True)
     ]
-    kept = [(tree, outputs) for tree, outputs in trees if isinstance(tree, Branch)]
+    never_missing = [feature for feature, fill in fills_of(core).items() if fill is not None]
+    short = [(narrowed(tree, never_missing), outputs) for tree, outputs in trees]
+    kept = [(tree, outputs) for tree, outputs in short if isinstance(tree, Branch)]
     if not kept:
         raise ModelError(f"trees: with leaves of {leaf_bits} bits nothing of them is left; use more bits")
-    return _binned(shares, features, kept, _base(shares, core, middles, fraction), fraction)
+    base = _base(shares, core, middles, fraction)
+    for tree, outputs in short:
+        for output, value in zip(outputs, tree if isinstance(tree, tuple) else (), strict=False):
+            base[output] += value  # of a tree that is one leaf now
+    return _binned(shares, features, kept, tuple(base), fraction)
 
 
 def _paid(core: Ensemble, comparisons: Comparisons, root: int) -> Pays:
@@ -88,11 +95,11 @@ def _tree(
     return grown(comparisons, root, leaves), outputs
 
 
-def _base(shares: Shares, core: Ensemble, middles: Sequence[Mapping[int, float]], fraction: int) -> tuple[int, ...]:
+def _base(shares: Shares, core: Ensemble, middles: Sequence[Mapping[int, float]], fraction: int) -> list[int]:
     """What is added once: the graph's base values, the middles of all trees, and -1/2 where one score is a probability."""
     shift = -0.5 if core.outputs == 1 and shares.transform == "identity" else 0.0
     totals = [math.fsum((value, shift, *(m[k] for m in middles if k in m))) for k, value in enumerate(core.base)]
-    return tuple(_whole(total, fraction) for total in totals)
+    return [_whole(total, fraction) for total in totals]
 
 
 def _binned(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OPERATORS", "applied", "filled", "pulled", "split", "stepped"]
 
-FLOAT = 1  # onnx.TensorProto.FLOAT
+FLOAT, WHOLE = 1, (6, 7)  # onnx.TensorProto.FLOAT; INT32, INT64
 HIGHEST = 0x7F800000  # the place of +inf among all float32 values, see _floats
 LOWEST = -HIGHEST
 
@@ -66,9 +66,23 @@ def _same(_: Node, arguments: Sequence[Any]) -> Value:
 
 
 def _cast(node: Node, arguments: Sequence[Any]) -> Value:
-    if node.integer("to", 0) != FLOAT:
-        raise NotImplementedError("only casts to float32 are")
+    kind = node.integer("to", 0)
+    if kind in WHOLE:
+        return stepped(columns_of(arguments[0]), "whole", 0.0)
+    if kind != FLOAT:
+        raise NotImplementedError("only casts to float32 and to whole numbers are supported")
     return _same(node, arguments)
+
+
+def _one_hot(node: Node, arguments: Sequence[Any]) -> Value:
+    """A column for each category of one column."""
+    items, categories = columns_of(arguments[0]).items, node.integers("cats_int64s").tolist()
+    if len(items) != 1 or not categories or node.integer("zeros", 1) != 1:
+        raise NotImplementedError("expected one column, categories that are numbers, and zeros for unknown ones")
+    if filled(items[0]) is None:
+        raise NotImplementedError("missing values are not replaced before it")
+    steps: list[Step] = [("is", float(category)) for category in categories]
+    return Columns(tuple(Column(items[0].feature, (*items[0].steps, ("whole", 0.0), step)) for step in steps))
 
 
 def _chosen(_: Node, arguments: Sequence[Any]) -> Value:
@@ -118,6 +132,7 @@ OPERATORS: Mapping[tuple[str, str], Any] = {
     ("", "Split"): lambda node, arguments: split(node, arguments)[0],
     ("ai.onnx.ml", "ArrayFeatureExtractor"): _chosen,
     ("ai.onnx.ml", "Imputer"): _imputer,
+    ("ai.onnx.ml", "OneHotEncoder"): _one_hot,
     ("ai.onnx.ml", "Scaler"): _scaler,
 }
 
@@ -144,19 +159,27 @@ def _fill(values: Any, number: Any) -> Any:
     return np.where(np.isnan(values), number, values)
 
 
+def _whole(values: Any) -> Any:
+    import numpy as np
+
+    return np.trunc(values)
+
+
 _OF: Mapping[str, Any] = {
     "fill": _fill,
     "add": lambda values, number: values + number,
     "sub": lambda values, number: values - number,
     "mul": lambda values, number: values * number,
     "div": lambda values, number: values / number,
+    "whole": lambda values, _: _whole(values),
+    "is": lambda values, number: (values == number).astype(values.dtype),
 }
 
 
 def pulled(column: Column, thresholds: Floats) -> Floats:
     """For each threshold [k] of the column, the largest value of the feature that does not lie above it; NaN: none.
 
-    Every step rises with its value, so the search over all float32 values finds it. NotImplementedError where one falls.
+    Every step but `is` rises with its value, so a search over all float32 values finds it. NotImplementedError where one falls.
     """
     import numpy as np
 

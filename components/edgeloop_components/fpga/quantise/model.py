@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Column", "Columns", "Dense", "Ensemble", "Half", "Layer", "Logs", "Shares", "Step", "Transform", "Value"]
 
 Transform = Literal["softmax", "logistic", "identity"]
-Step = tuple[Literal["fill", "add", "sub", "mul", "div"], float]  # what is done to a float32; fill: in place of NaN
+# What is done to a float32. fill: put in place of NaN; whole: cut to a whole number; is: 1 where it equals, else 0.
+Step = tuple[Literal["fill", "add", "sub", "mul", "div", "whole", "is"], float]
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeloop_components.fpga.quantise.edges import Comparisons
 from edgeloop_contracts.fpga import FpgaTree
 
-__all__ = ["Branch", "Leaf", "Tree", "branches_of", "flattened", "grown", "postorder"]
+__all__ = ["Branch", "Leaf", "Tree", "branch", "branches_of", "flattened", "grown", "postorder"]
 
 Leaf = tuple[int, ...]  # a value for each output of the tree
 
@@ -49,12 +50,21 @@ def grown(comparisons: Comparisons, root: int, leaves: Mapping[int, Leaf]) -> Tr
 
 
 def _joined(comparisons: Comparisons, node: int, left: Tree, right: Tree) -> Tree:
+    feature, upper = int(comparisons.feature[node]), float(comparisons.upper[node])
     threshold, missing_left = float(comparisons.threshold[node]), bool(comparisons.missing_left[node])
+    if math.isnan(upper):
+        return branch(feature, threshold, missing_left, left, right)
+    inside, outside = (left, right) if comparisons.inside_left[node] else (right, left)
+    return branch(feature, threshold, False, outside, branch(feature, upper, False, inside, outside))
+
+
+def branch(feature: int, threshold: float, missing_left: bool, left: Tree, right: Tree) -> Tree:
+    """A branch, or what is left of it where it changes nothing."""
     if isinstance(left, tuple) and left == right:
         return left
-    if threshold != threshold and not missing_left:  # noqa: PLR0124  NaN: nothing goes left
+    if math.isnan(threshold) and not missing_left:
         return right
-    return Branch(int(comparisons.feature[node]), threshold, missing_left, left, right)
+    return Branch(feature, threshold, missing_left, left, right)
 
 
 def branches_of(tree: Tree) -> Iterator[Branch]:
