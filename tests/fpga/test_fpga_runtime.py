@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +16,10 @@ from typing import Any
 import pytest
 import samples
 
-from edgeloop_contracts import FeatureReference, Loop, Reference, dumps, from_json
-from edgeloop_contracts.fpga_model import codes_of, label_of, scores_of
+from edgeloop_contracts import FeatureReference, Loop, ModelVersion, Reference, digest_of, dumps, from_json, loads
+from edgeloop_contracts.fpga import FpgaDesign
+from edgeloop_contracts.fpga_board import FpgaBoard
+from edgeloop_contracts.fpga_model import codes_of, label_of, probabilities_of, scores_of
 
 np = pytest.importorskip("numpy", reason="needs the extra `cloud`")
 pytest.importorskip("onnx", reason="needs the extra `cloud`")
@@ -188,3 +194,103 @@ def write_model(folder: Path, seed: int = 0) -> Path:
     golden = {"rows": rows[:32].tolist(), "labels": found.tolist(), "probabilities": probabilities.tolist()}
     (folder / "golden.json").write_text(json.dumps(golden))
     return folder
+
+
+@pytest.mark.slow
+@tools
+def test_a_version_ends_in_a_signed_image_that_a_simulated_board_serves(tmp_path: Path) -> None:
+    """Compiled, held to parity, packed, signed, unpacked and started as a node starts it: it answers as the design does.
+
+    A second version of the same shape is patched into the placed design of the first.
+    """
+    for package in ("uvloop", "cryptography"):
+        pytest.importorskip(package)
+    from edgeloop_components.compile.core import compile_model
+
+    os.environ["EDGELOOP_CACHE"] = str(tmp_path / "cache")
+    try:
+        loop, model = loop_of(), write_model(tmp_path / "version")
+        made = compile_model(loop, loop.targets[0], model, tmp_path / "compiled")
+        again = compile_model(loop, loop.targets[0], write_model(tmp_path / "next", seed=1), tmp_path / "again")
+    finally:
+        del os.environ["EDGELOOP_CACHE"]
+    assert made.parity.passed
+    assert made.parity.exact_rows == 32
+    assert made.parity.agreement is not None
+    assert made.parity.agreement >= 0.99
+    certificates = [json.loads((folder / "certificate.json").read_text()) for folder in (made.folder, again.folder)]
+    assert [c["bitstream"]["patched"] for c in certificates] == [False, True]
+    assert [c["proof"]["exact"] for c in certificates] == [True, True]
+    board = loads(FpgaBoard, (made.folder / "board.json").read_bytes())
+    assert (board.board, board.baud, board.bitstream) == ("ice40_generic", 115_200, "bitstream.bin")
+    _serve_image(loop, made.folder, model, tmp_path)
+
+
+def _serve_image(loop: Loop, compiled: Path, model: Path, tmp_path: Path) -> None:
+    from edgeloop_components.package.core import package
+    from edgeloop_components.package.layout import image_config, unpack
+    from edgeloop_components.packing import file_signer, finished
+    from edgeloop_components.signing.keys import new_key, read_signer
+    from edgeloop_node.verify import verify_image
+
+    signer = read_signer(new_key(tmp_path / "key")[0])
+    zero = "sha256:" + "0" * 64
+    version = ModelVersion(
+        loop="mill", number=1, state="accepted", run_key="r", snapshot=zero, onnx=zero, reference=zero, golden=zero,
+        schema_hash=reference_of().schema_hash,
+    )  # fmt: skip
+    images, root = tmp_path / "images", tmp_path / "root"
+    sign, sign_program = file_signer(version, signer), file_signer(None, signer)
+    made = package(
+        loop, version, loop.targets[0], compiled, images, sign=sign, sign_program=sign_program, model_dir=model
+    )
+    made = finished(images, loop, made, version, signer)
+    assert made.signatures
+    assert made.size_bytes < 8 << 20, "no onnxruntime, no numpy"
+    unpack(images, made.digest, root)
+    assert verify_image(root, signer.public.pem).key_id == signer.public.key_id
+    held = {path.name for path in (root / "models/mill/1").iterdir()}
+    assert {"design.json", "board.json", "certificate.json", "bitstream.bin", "simulation", "signature.json"} <= held
+    assert not {"rtl", "placed.gz"} & held
+    environment = dict(line.split("=", 1) for line in image_config(images, made.digest)["config"]["Env"])
+    environment |= {name: f"{root}{environment[name]}" for name in ("PYTHONPATH", "EDGELOOP_MODEL")}
+    environment["EDGELOOP_PUBLIC_KEY"] = signer.public.pem
+    _ask(root, environment, loads(FpgaDesign, (compiled / "design.json").read_bytes()), tmp_path / "run")
+
+
+def _ask(root: Path, environment: dict[str, str], design: FpgaDesign, run_dir: Path) -> None:
+    run_dir.mkdir()
+    words = [sys.executable, "-sP", str(root / "edgeloop/server"), "serve", "--port", "0", "--run-dir", str(run_dir)]
+    with subprocess.Popen(words, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            said: dict[str, Any] = {}
+            for text in server.stderr:
+                line = json.loads(text)
+                said[line["what"]] = line
+                if line["what"] == "ready":
+                    break
+            assert said["the core is right"]["design"] == digest_of(design)
+            assert said["self-test passed"]["max_difference"] < 1e-6
+            port = said["ready"]["port"]
+            row = [0.25, 1.5, 1.0]
+            document = {"features": {"wind": 0.25, "pitch": 1.5, "mode": "b"}}
+            _, answer = _request(port, "POST", "/score", document)
+            scores = scores_of(design, codes_of(design, row))
+            assert list(answer["probabilities"].values()) == pytest.approx(probabilities_of(design, scores), abs=1e-6)
+            assert answer["label"] == ("low", "mid", "high")[label_of(design, scores)]
+            _, metadata = _request(port, "GET", "/v2", None)
+            assert metadata["parameters"]["fpga_board"].startswith("simulated: simulation, the Verilated design")
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def _request(port: int, method: str, path: str, body: Any) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request(method, path, json.dumps(body) if body is not None else None)
+    answer = connection.getresponse()
+    try:
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()

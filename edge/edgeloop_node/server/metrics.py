@@ -41,7 +41,7 @@ def _own(counts: Mapping[str, float]) -> Iterator[str]:
     """The runtime's own figures; a name that ends in _total is a counter's."""
     for name, value in counts.items():
         kind = "counter" if name.endswith("_total") else "gauge"
-        yield from _metric(f"edgeloop_{name}", kind, "Of the runtime: docs/reference/fpga.md.")
+        yield from _metric(f"edgeloop_{name}", kind, "Of the runtime: docs/fpga-serving.md.")
         yield f"edgeloop_{name} {value!r}"
 
 
