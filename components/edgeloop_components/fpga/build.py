@@ -193,14 +193,27 @@ def _publish(work: Path, out: Path) -> None:
 
 
 def difference(one: bytes, other: bytes) -> dict[str, int]:
-    """How two bitstreams of one shape differ: bytes that are not the same, and a delta of (offset, length, bytes) runs.
+    """How two bitstreams of one shape differ: bytes that are not the same, and a delta of runs (gap, length, bytes).
 
-    Runs that are less than 6 bytes apart are one: a head costs that much. The delta is counted, not written.
+    Gap and length are numbers of 7 bits a byte. Runs that are less than 3 bytes apart are one: a head costs that much. The
+    delta is counted, not written.
     """
     longest = max(len(one), len(other))
     places = [at for at in range(longest) if one[at : at + 1] != other[at : at + 1]]
-    delta, last = 0, -100
+    runs: list[tuple[int, int]] = []
     for at in places:
-        delta += at - last if at - last < 6 else 7
-        last = at
+        if runs and at - runs[-1][1] < 3:
+            runs[-1] = runs[-1][0], at + 1
+        else:
+            runs.append((at, at + 1))
+    ends = [0, *(end for _, end in runs)]
+    delta = sum(
+        _size(start - before) + _size(end - start) + end - start
+        for before, (start, end) in zip(ends, runs, strict=False)
+    )
     return {"bytes": len(places), "delta_bytes": delta}
+
+
+def _size(number: int) -> int:
+    """Bytes of a number, 7 bits each."""
+    return max(1, -(-number.bit_length() // 7))
