@@ -13,6 +13,7 @@ import pytest
 import samples
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import numpy_helper
 
 from edgeloop_components.fpga.quantise import Evidence, Floors, Widths, quantised, read, search, vector
 from edgeloop_components.fpga.quantise.bounds import forest_ranges, sum_ranges, width_of
@@ -191,6 +192,25 @@ def test_worst_cases_are_worst_and_can_happen(seed: int) -> None:
     for (low, high), column in zip(forest_ranges(design.forest), scores.T, strict=True):
         assert low <= column.min()
         assert column.max() <= high
+
+
+def test_a_retrained_network_keeps_the_shape() -> None:
+    """Other weights of the same layers have the same widths, so that a bitstream can be patched; and they are wide enough."""
+    designs = []
+    for seed in (0, 1):
+        model, rows, _ = trained("mlp", 4)
+        for tensor in model.graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            if values.ndim == 2:
+                drawn = np.random.default_rng(seed).normal(size=values.shape, scale=1 + 3 * seed)
+                tensor.CopyFrom(numpy_helper.from_array(drawn.astype(np.float32), tensor.name))
+        designs.append(quantised(graph_of(model), rows, Widths(8)))
+    one, other = designs
+    assert one.perceptron != other.perceptron
+    assert (one.code_bits, one.score_bits) == (other.code_bits, other.score_bits)
+    for design in designs:
+        assert design.perceptron
+        assert width_of(sum_ranges(design.perceptron)[-1]) <= design.score_bits
 
 
 @pytest.mark.parametrize(("name", "operator"), [("adaboost", "ArgMax"), ("tanh", "Tanh")])

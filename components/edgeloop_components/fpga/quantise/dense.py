@@ -81,13 +81,20 @@ def dense_design(shares: Shares, features: int, rows: Any, bits: int) -> FpgaDes
         classes=shares.classes,
         scores=core.outputs,
         code_bits=bits,
-        score_bits=width_of(sums[-1]),
+        score_bits=max(width_of(sums[-1]), _shape_bits(model)),
         fraction_bits=fraction,
         missing=(0,) * features,  # the mean of the calibration rows
         tail=FpgaTail(transform=shares.transform, calibrated=shares.calibrated, power=shares.power, floor=shares.floor),
         perceptron=model,
     )
     return replace(design, missing=codes_of(design, [math.nan if fill is None else fill for fill in floats.fills]))
+
+
+def _shape_bits(model: FpgaPerceptron) -> int:
+    """Bits for the scores that any weights of this shape want, with one for biases: a new version keeps the frame's size."""
+    most = (1 << model.bits) - 1 if len(model.layers) > 1 else 1 << (model.bits - 1)
+    reach = len(model.layers[-1].weights[0]) * most << (model.bits - 1)
+    return width_of([(-reach, reach)]) + 1
 
 
 def _floats(core: Dense, features: int, rows: Matrix) -> _Floats:
