@@ -208,14 +208,14 @@ def test_a_server_of_a_foreign_platform_is_measured_as_this_machines(compiled: P
 def test_a_budget_is_refused_with_numbers(compiled: Path, runtime: str) -> None:
     """Every part that is broken is named, with what is allowed and what is needed.
 
-    No answer takes as little as the least latency that a budget may name. Every point is refused then, so the search goes down, to
-    a load so light that a machine with much else to do answers it, too: where queries fail there is no latency to judge.
+    One step at most of a load is made, and more only where its queries fail: on a machine with much else to do the first load may
+    be far above what is left for a native server, and then there is no latency to judge.
     """
     loop = make_loop(runtime=runtime, memory_mib=4, latency_p99_ms=0.01)
     broken = [r"latency_p99_ms: at most 0\.01, needs .*"]
     broken += [r"memory_mib: at most 4, needs \d+"] if runtime == "onnxruntime" else []  # native code keeps the least
     with pytest.raises(BudgetError, match="; ".join(broken)):
-        profile(loop, loop.targets[0], compiled, plan=replace(SHORT, steps=4))
+        profile(loop, loop.targets[0], compiled, plan=replace(SHORT, steps=1))
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path, model: Path) -> None:

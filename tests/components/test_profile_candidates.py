@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from edgeloop_components.package.layers import host_platform
-from edgeloop_components.profile.candidates import _pointless, light_latency_ms, measure_all, quantised, ways
+from edgeloop_components.profile.candidates import Way, _pointless, light_latency_ms, measure_all, quantised, ways
 from edgeloop_components.profile.pareto import Candidate
 from edgeloop_components.profile.plan import QUICK
 from edgeloop_contracts import ProfilePoint, ResourceProfile, Target, dumps
@@ -120,6 +120,36 @@ def test_every_candidate_is_measured(tmp_path: Path, network: Path) -> None:
     assert by_name["native"].size_mib < 1 < by_name["onnxruntime"].size_mib
     assert by_name["native"].memory_mib < by_name["onnxruntime"].memory_mib
     assert all(profile.points for _, profile in found)
+
+
+def test_a_way_that_cannot_be_measured_is_left_out(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And told, as one is that does not bear a stated demand; the others are compared. Where none is left that is an error."""
+    from edgeloop_components.profile import candidates
+    from edgeloop_components.profile.core import BudgetError, ProfileError
+    from edgeloop_components.profile.load import LoadError
+
+    loop = cli._lone_loop(network, "native", (None, None, None))
+    folder = cli._lone_folder(network, tmp_path, loop, 0)
+    named = [Way(name, loop.targets[0]) for name in ("one", "two", "three", "four")]
+    faults = iter([ProfileError("not ready"), None, LoadError("no compiler"), BudgetError("at least 1500")])
+
+    def measured(*_: Any, **__: Any) -> ResourceProfile:
+        fault = next(faults, ProfileError("again"))
+        if fault:
+            raise fault
+        return PROFILE
+
+    monkeypatch.setattr(candidates, "ways", lambda *_: named)
+    monkeypatch.setattr(candidates, "profile", measured)
+    said: list[str] = []
+    found = measure_all(loop, loop.targets[0], folder, say=said.append)
+    assert [candidate.name for candidate, _ in found] == ["two"]
+    left = [line for line in said if "left out" in line]
+    assert left == ["one: left out: not ready", "three: left out: no compiler", "four: left out: at least 1500"]
+    with pytest.raises(ProfileError, match="no way to serve the model can be measured: one: again; two: again;"):
+        measure_all(loop, loop.targets[0], folder)
 
 
 @pytest.mark.usefixtures("short")

@@ -18,6 +18,7 @@ from edgeloop_components.profile.decide import (
     BudgetError,
     Found,
     RateAt,
+    bears,
     chosen,
     resources,
     within_budget,
@@ -36,11 +37,12 @@ from edgeloop_components.profile.search import (
 from edgeloop_components.profile.state import Measured
 from edgeloop_components.profile.sweep import rate_of, shuffled
 from edgeloop_contracts import ProfilePoint, Target
+from edgeloop_contracts.codec import fields_of
 from edgeloop_contracts.loop import Budget, NodeSelector
 
 MIB = st.floats(0.1, 4000)
-RATE = RateAt(500, 1, 900.0, 800.0, 1000.0)
-FOUND = Found(peak_mib=70.0, floor_mib=60.0, cpu_us=200.0, rates=(RATE,), p99_ms=4.0, p99_low_ms=3.0)
+RATE = RateAt(500, 1, 900.0, 800.0, 1000.0, cpu_us=200.0)
+FOUND = Found(peak_mib=70.0, floor_mib=60.0, rates=(RATE,), p99_ms=4.0, p99_low_ms=3.0)
 
 
 def load_of(latencies: list[float], *, late_ms: float = 0.0, rate: float = 100.0) -> Load:
@@ -107,6 +109,31 @@ def test_a_point_is_judged_by_the_rule() -> None:
     late = judge(load_of([1.0] * 5000, late_ms=30.0), 100)
     assert (late.ok, late.spoiled, late.why) == (False, True, "the generator itself was 30.0 ms late")
     assert not judge(load_of([]), 100).ok
+
+
+@pytest.mark.parametrize(("answered_per_s", "points"), [(40.0, 6), (500.0, 3), (1e9, 3)])
+def test_while_queries_fail_the_search_goes_on_down(answered_per_s: float, points: int) -> None:
+    """A machine with much else to do: what failed tells no latency, so further points are made, down to one that is answered."""
+
+    def trial(rate: float) -> Judged:
+        return judge(load_of([1.0 if rate <= answered_per_s else math.inf] * 500, rate=rate), 100.0)
+
+    found = highest_rate(trial, 10_000.0, 3)
+    assert len(found.points) == points
+    assert found.points[-1].p99_ms < math.inf
+    hopeless = highest_rate(lambda rate: judge(load_of([math.inf] * 500, rate=rate), 100.0), 10_000.0, 3)
+    assert len(hopeless.points) == 7
+
+
+def test_a_point_that_the_generator_spoiled_refuses_no_rate() -> None:
+    """It sends the search down, but says nothing about the server."""
+
+    def trial(rate: float) -> Judged:
+        return judge(load_of([1.0] * 500, rate=rate, late_ms=30.0 if rate > 500 else 0.0), 100.0)
+
+    found = highest_rate(trial, 1000.0, 4)
+    assert [point.spoiled for point in found.points] == [False, True, False, True]
+    assert (found.low_per_s, found.high_per_s) == (pytest.approx(424, abs=1), None)
 
 
 def test_points_are_long_enough_to_prove() -> None:
@@ -194,14 +221,15 @@ def test_resources_cover_the_need_and_fit_together(
         FOUND,
         peak_mib=peak,
         floor_mib=floor,
-        cpu_us=cpu_us,
-        rates=tuple(RateAt(quota, 1, rate, rate, None) for quota, rate in rates),
+        rates=tuple(RateAt(quota, 1, rate, rate, None, cpu_us=cpu_us) for quota, rate in rates),
     )
     wanted = resources(found, Budget(memory_mib=memory, cpu_m=cpu))
     need = peak if floor is None else floor
+    rung = chosen(found.rates, Budget(cpu_m=cpu))
     assert need <= wanted.memory_request_mib <= wanted.memory_limit_mib
     assert wanted.memory_request_mib % STEP_MIB == 0
-    assert 50 * cpu_us / 1000 <= wanted.cpu_request_m + 1e-6
+    assert rung is None or min(50 * cpu_us / 1000, rung.usable_m) <= wanted.cpu_request_m + 1e-6
+    assert wanted.cpu_request_m <= (1000 if rung is None else rung.usable_m), "no more than the server can use"
     assert 0 < wanted.cpu_request_m <= wanted.cpu_limit_m
     assert memory is not None or wanted.memory_limit_mib >= LEAST_LIMIT_MIB
 
@@ -209,8 +237,9 @@ def test_resources_cover_the_need_and_fit_together(
 @given(MIB, st.floats(1.0, 3.0), st.floats(1, 20_000), st.floats(1.0, 3.0))
 def test_more_need_never_asks_for_less(floor: float, more: float, cpu_us: float, dearer: float) -> None:
     """Monotone: memory in the floor, CPU in the time a request."""
-    small = resources(replace(FOUND, floor_mib=floor, cpu_us=cpu_us), Budget())
-    large = resources(replace(FOUND, floor_mib=floor * more, cpu_us=cpu_us * dearer), Budget())
+    rates, dear = ((replace(RATE, cpu_us=each_us),) for each_us in (cpu_us, cpu_us * dearer))
+    small = resources(replace(FOUND, floor_mib=floor, rates=rates), Budget())
+    large = resources(replace(FOUND, floor_mib=floor * more, rates=dear), Budget())
     assert small.memory_request_mib <= large.memory_request_mib
     assert small.memory_limit_mib <= large.memory_limit_mib
     assert small.cpu_request_m <= large.cpu_request_m
@@ -262,6 +291,92 @@ def test_a_budget_may_be_used_up_but_not_exceeded(name: str, most: float) -> Non
                 within_budget(target, FOUND, resources(FOUND, budget))
 
 
+BUSY = RateAt(1000, 1, 640.0, 600.0, 800.0, 1, cpu_us=1127.0, cpu_us_low=1100.0, cpu_us_high=1200.0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "demand_per_s", "why"),
+    [
+        (
+            BUSY,
+            1500,
+            "bears 640 (600 to 800) with 1000m on 1 core; the demand takes 1700m of 1000m, 1.13e+03 us a request",
+        ),
+        (
+            replace(BUSY, rate_per_s=None, low_per_s=None, high_per_s=None),
+            1500,
+            "no rate was proved (? to ?) with 1000m on 1",
+        ),
+        (BUSY, 800, "bears 640 (600 to 800)"),
+        (BUSY, 799, ""),  # between what is proved and what is refused nothing is known
+        (replace(BUSY, high_per_s=None), 900, ""),  # 1,015 thousandths: within the interval, by its lower end 990
+        (BUSY, 500, ""),
+        (replace(BUSY, quota_m=0, high_per_s=None), 1500, "no quota on 1 core; the demand takes 1700m of 1000m"),
+        (replace(BUSY, quota_m=0, cores=0, threads=4, high_per_s=None), 1500, ""),
+    ],
+)
+def test_a_demand_that_is_not_borne_is_refused_where_it_is_stated(rate: RateAt, demand_per_s: float, why: str) -> None:
+    """With rate, interval and rung. The CPU request is never more than the server can use."""
+    found, budget = replace(FOUND, rates=(rate,)), Budget(requests_per_s=demand_per_s)
+    target = Target(name="t", nodes=NodeSelector(group="g"), budget=budget)
+    wanted = resources(found, budget)
+    assert wanted.cpu_request_m <= rate.usable_m
+    assert wanted.cpu_limit_m == (rate.quota_m or rate.usable_m)
+    if not why:
+        within_budget(target, found, wanted)
+        return
+    with pytest.raises(BudgetError) as error:
+        within_budget(target, found, wanted)
+    assert f"the model breaks its budget: requests_per_s: at least {demand_per_s}, " in str(error.value)
+    assert why in str(error.value)
+
+
+def test_the_default_demand_refuses_no_model_but_is_told() -> None:
+    """A slow machine takes more than a core for 50 a second: the pod asks for what a thread can use, and the profile says it."""
+    slow = replace(
+        BUSY, rate_per_s=30.0, low_per_s=25.0, high_per_s=45.0, cpu_us=30_000.0, cpu_us_low=None, cpu_us_high=None
+    )
+    target = Target(name="t", nodes=NodeSelector(group="g"))
+    measured = replace(MEASURED, rates=(slow,), confirmed=False)
+    found = conclude("pump", target, measured, QUICK, where="a test", limited=True)
+    assert (found.cpu_request_m, found.cpu_limit_m) == (1000, 1000)
+    assert (
+        "the demand of 50/s, the default, NOT borne: bears 30 (25 to 45) with 1000m on 1 core; the demand takes 1500m of 1000m"
+        in (found.method)
+    )
+    stated = replace(target, budget=Budget(requests_per_s=50))
+    with pytest.raises(BudgetError, match="requests_per_s: at least 50, bears 30"):
+        conclude("pump", stated, measured, QUICK, where="a test", limited=True)
+
+
+def test_a_rung_is_judged_by_the_cost_of_its_own_threads() -> None:
+    """Two threads take more CPU time a request than one: choice, request and profile use that of the rung."""
+    one = RateAt(1000, 1, 300.0, 280.0, 310.0, 1, cpu_us=2000.0)
+    two = RateAt(2000, 2, 800.0, 760.0, 900.0, 2, cpu_us=3500.0, cpu_us_low=3400.0, cpu_us_high=3600.0)
+    assert bears(two, 380)
+    assert not bears(two, 390), "1,404 of 2,000 thousandths, by the upper end; one thread's 2,000 us would be 780"
+    budget = Budget(requests_per_s=380)
+    assert resources(replace(FOUND, rates=(one, two)), budget).cpu_request_m == 1330
+    target = Target(name="t", nodes=NodeSelector(group="g"), budget=budget)
+    found = conclude("p", target, replace(MEASURED, rates=(one, two)), QUICK, where="a test", limited=True)
+    assert (found.threads, found.cpu_request_m, found.cpu_us_per_request) == (2, 1330, 3500.0)
+    assert (found.cpu_us_low_per_request, found.cpu_us_high_per_request) == (3400.0, 3600.0)
+
+
+def test_the_least_of_a_budget_is_what_the_least_server_asks_for() -> None:
+    """One that needs next to nothing keeps a budget of the contract's minimums, so that they refuse nothing that could be."""
+    least = {
+        f.name: f.metadata["minimum"] for f in fields_of(Budget) if f.name in ("memory_mib", "cpu_m", "latency_p99_ms")
+    }
+    tiny = Found(
+        peak_mib=0.2, floor_mib=0.1, rates=(replace(RATE, quota_m=10, cpu_us=1.0),), p99_ms=0.01, p99_low_ms=0.01
+    )
+    budget = Budget(**least)
+    wanted = resources(tiny, budget)
+    within_budget(Target(name="t", nodes=NodeSelector(group="g"), budget=budget), tiny, wanted)
+    assert (wanted.cpu_request_m, wanted.memory_request_mib) == (least["cpu_m"], least["memory_mib"])
+
+
 def test_quotas_end_at_the_budget() -> None:
     """A budget between two quotas is measured itself; one below all of them alone."""
     assert quotas_within((100, 250, 500, 1000), None) == (100, 250, 500, 1000)
@@ -279,21 +394,25 @@ def test_the_plans_keep_the_rules() -> None:
 
 JUDGED = judge(load_of([1.0] * 500 + [9.0] * 2, rate=40.0), 100.0)
 MEASURED = Measured(
-    peak_mib=3.0, floor_mib=1.0, cpu_us=20.0, load_ms=9.0, rates=(RateAt(500, 1, 40.0, 30.0, 60.0),), latency=JUDGED,
+    peak_mib=3.0, floor_mib=1.0, load_ms=9.0, rates=(RateAt(500, 1, 40.0, 30.0, 60.0, cpu_us=20.0),), latency=JUDGED,
     confirmed=True, points=(ProfilePoint(quota_m=500, rate_per_s=60.0, ok=False, why="12 of 300 over"),),
 )  # fmt: skip
 
 
 def test_the_profile_follows_from_what_was_measured() -> None:
-    """Figures, interval and method; a rate below the demand is called so."""
+    """Figures, interval and method, which says whether the demand is borne."""
     target = Target(name="t", nodes=NodeSelector(group="g"))
     found = conclude("pump", target, MEASURED, FULL, where="a test", limited=True)
     assert (found.rate_per_s, found.rate_low_per_s, found.rate_high_per_s) == (40, 30, 60)
     assert (found.latency_p50_ms, found.latency_p99_ms, found.memory_floor_mib) == (1.0, 1.0, 1.0)
     assert (found.cpu_limit_m, found.confirmed, found.limited) == (500, True, True)
-    assert "rate confirmed, below the demand of 50/s" in found.method
+    assert found.cpu_us_per_request == 20.0
+    assert (
+        "rate confirmed; the demand of 50/s, the default, not shown to be borne: bears 40 (30 to 60) with"
+        in found.method
+    )
     modest = replace(target, budget=Budget(requests_per_s=20))
-    assert "demand" not in conclude("pump", modest, MEASURED, FULL, where="a test", limited=True).method
+    assert "the demand of 20/s borne" in conclude("pump", modest, MEASURED, FULL, where="a test", limited=True).method
     assert found.method.startswith("full: a test; ")
 
 
@@ -305,7 +424,7 @@ def test_a_latency_that_no_rate_keeps_is_refused() -> None:
         conclude("pump", target, none, FULL, where="a test", limited=True)
     quick = conclude("pump", target, none, QUICK, where="a test", limited=True)
     assert quick.rate_per_s is None
-    assert "no rate was proved" in quick.method
+    assert "no rate was proved; the demand of 50/s, the default, not shown to be borne" in quick.method
 
 
 def test_a_server_that_fails_most_queries_has_no_profile() -> None:

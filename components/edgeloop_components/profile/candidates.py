@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop_components.profile.cgroups import Groups
-from edgeloop_components.profile.core import QUICK, Plan, profile
+from edgeloop_components.profile.core import QUICK, BudgetError, Plan, ProfileError, profile
+from edgeloop_components.profile.load import LoadError
 from edgeloop_components.profile.pareto import Candidate
 from edgeloop_components.profile.plan import Rung, further_rungs
 from edgeloop_components.profile.rows import sample_rows
@@ -37,6 +38,7 @@ DOCUMENTS = ("reference.json", "golden.json", "version.json")
 LEAST_WEIGHTS = 4096  # of one matrix, below which 8 bits save nothing worth an error
 PRODUCTS = frozenset(("MatMul", "Gemm", "Conv"))
 ROWS = 1000
+LEFT_OUT = (ModelError, RuntimeRefused, ProfileError, LoadError, BudgetError)  # of one way, not of the comparison
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def ways(target: Target, cores: int = 1) -> list[Way]:
     found: list[Way] = []
     more = [rung.threads for rung in further_rungs(Rung(1000), cores, target.budget.cpu_m)]
     for name, runtime in RUNTIMES.items():
-        if target.platform not in runtime.platforms:
+        if target.platform not in runtime.platforms or (name == "fpga" and not target.part):
             continue
         plain = replace(target, runtime=name, has=replace(target.has, instruction_set=""), budget=_demand(target))  # type: ignore[arg-type]
         own = [Way(name, plain)]
@@ -109,21 +111,32 @@ def measure_all(
     groups: Groups | str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[tuple[Candidate, ResourceProfile]]:
-    """Compiles and measures every way of a model folder (model.onnx and its documents). Its own budget is not applied."""
+    """Compiles and measures every way of a model folder (model.onnx and its documents). ProfileError when none can be.
+
+    Of the target's own budget only the demand is applied: a way that is shown not to bear one that is stated is left out.
+    """
     found: list[tuple[Candidate, ResourceProfile]] = []
+    left_out: list[str] = []
+
+    def leave_out(way: Way, why: object) -> None:
+        left_out.append(f"{way.name}: {why}")
+        say(f"{way.name}: left out: {why}")
+
     for way in ways(target, len(os.sched_getaffinity(0))):
         if why := _pointless(way, [candidate for candidate, _ in found]):
-            say(f"{way.name}: left out: {why}")
+            leave_out(way, why)
             continue
         with tempfile.TemporaryDirectory(prefix="edgeloop-candidate-") as made:
             try:
                 compiled = _compiled(way, model_dir, Path(made))
-            except (ModelError, RuntimeRefused) as error:
-                say(f"{way.name}: left out: {error}")
+                say(f"{way.name}: measuring")
+                measured = profile(loop, way.target, compiled, plan=plan, groups=groups, say=say, threads=way.threads)
+            except LEFT_OUT as error:
+                leave_out(way, error)
                 continue
-            say(f"{way.name}: measuring")
-            measured = profile(loop, way.target, compiled, plan=plan, groups=groups, say=say, threads=way.threads)
             found.append((_candidate(way, compiled, model_dir, measured, accuracy), measured))
+    if not found:
+        raise ProfileError(f"target {target.name}: no way to serve the model can be measured: {'; '.join(left_out)}")
     return found
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from edgeloop_components.package.layers import host_platform
 from edgeloop_components.profile.cgroups import Groups, open_groups
-from edgeloop_components.profile.decide import BudgetError, Found, chosen, resources, within_budget
-from edgeloop_components.profile.plan import FULL, PLANS, QUICK, Plan, Rung
+from edgeloop_components.profile.decide import BudgetError, Found, chosen, demand_told, resources, within_budget
+from edgeloop_components.profile.plan import FULL, PLANS, QUICK, Plan
 from edgeloop_components.profile.session import latency_limit_ms, measure
 from edgeloop_components.profile.state import Measured, Say
 from edgeloop_components.profile.subject import ProfileError
@@ -59,15 +59,13 @@ def conclude(
     found = Found(
         peak_mib=measured.peak_mib,
         floor_mib=measured.floor_mib,
-        cpu_us=measured.cpu_us,
         rates=measured.rates,
         p99_ms=latency.p99_ms,
         p99_low_ms=latency.p99_low_ms,
-        cpu_us_high=measured.cpu_us_at_most,
     )
     wanted = resources(found, target.budget)
     within_budget(target, found, wanted)
-    best = chosen(measured.rates, target.budget, measured.cpu_us_at_most)
+    best = chosen(measured.rates, target.budget)
     rate = latency.rate_per_s if measured.confirmed else best.rate_per_s if best else None
     if rate is None and plan.confirm_s and target.budget.latency_p99_ms is not None:
         raise BudgetError(_never_kept(target, measured))
@@ -75,7 +73,7 @@ def conclude(
     return ResourceProfile(
         loop=loop,
         target=target.name,
-        method=_method(measured, plan, where, rate, target.budget.demand_per_s),
+        method=_method(measured, plan, where, rate, demand_told(best, target.budget, rate)),
         latency_p50_ms=latency.p50_ms,
         latency_p99_ms=latency.p99_ms,
         latency_p99_low_ms=latency.p99_low_ms,
@@ -91,9 +89,9 @@ def conclude(
         rate_per_s=rate,
         rate_low_per_s=None if rate is None or low is None else min(rate, low),
         rate_high_per_s=best.high_per_s if best else None,
-        cpu_us_per_request=measured.cpu_us,
-        cpu_us_low_per_request=measured.cpu_us_low,
-        cpu_us_high_per_request=measured.cpu_us_high,
+        cpu_us_per_request=best.cpu_us if best else None,
+        cpu_us_low_per_request=best.cpu_us_low if best else None,
+        cpu_us_high_per_request=best.cpu_us_high if best else None,
         points=measured.points,
         cpu_request_m=wanted.cpu_request_m,
         cpu_limit_m=wanted.cpu_limit_m,
@@ -117,15 +115,15 @@ def _never_kept(target: Target, measured: Measured) -> str:
     return f"target {target.name}: the model breaks its budget: latency_p99_ms: at most {limit_ms:g}, kept at no rate ({worst})"
 
 
-def _method(measured: Measured, plan: Plan, where: str, rate: float | None, demand_per_s: float) -> str:
+def _method(measured: Measured, plan: Plan, where: str, rate: float | None, demand: str) -> str:
     """What was done, in a sentence of parts."""
-    rungs = "; ".join(str(Rung(rate.quota_m, rate.cores, rate.threads)) for rate in measured.rates)
+    rungs = "; ".join(str(rate.rung) for rate in measured.rates)
     searched = measured.floor_mib is not None
-    short = f", below the demand of {demand_per_s:g}/s" if rate is not None and rate < demand_per_s else ""
     parts = (
         f"{plan.name}: {where}",
         f"open-loop load, points of {plan.point_s:g} s or more at ({rungs}), repeats: {plan.repeats}",
-        "no rate was proved" if rate is None else f"rate {'' if measured.confirmed else 'not '}confirmed{short}",
+        "no rate was proved" if rate is None else f"rate {'' if measured.confirmed else 'not '}confirmed",
+        demand,
         f"latency at {measured.latency.rate_per_s:.0f}/s",
         "memory floor searched with real starts" if searched else "memory from the peak of one start",
         "every memory trial from fresh files" if plan.fresh else "libraries may have been in memory: counted in full",

@@ -11,7 +11,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["FULL", "PLANS", "QUICK", "Plan", "Rung", "first_rungs", "further_rungs", "quotas_within", "seconds_for"]
+__all__ = [
+    "FULL",
+    "PLANS",
+    "QUICK",
+    "Plan",
+    "Rung",
+    "first_rungs",
+    "further_rungs",
+    "quotas_within",
+    "rungs_of",
+    "seconds_for",
+]
 
 CORE_M = 1000
 
@@ -62,10 +73,25 @@ def quotas_within(quotas_m: tuple[int, ...], most_m: float | None) -> tuple[int,
     return (*(quota for quota in quotas_m if quota < math.floor(most_m)), max(10, math.floor(most_m)))
 
 
-def first_rungs(quotas_m: tuple[int, ...], most_m: float | None, *, threads: int, pinned: bool) -> tuple[Rung, ...]:
+def rungs_of(
+    plan: Plan, most_m: float | None, *, threads: int, own: int, pinnable: int, limited: bool
+) -> tuple[tuple[Rung, ...], Iterator[Rung]]:
+    """The first rungs, and the further ones: on a machine with `own` cores, `pinnable` of which a group can be given (0: none).
+
+    No rung has more cores than a group can be given: what it says it was pinned to is what it was.
+    """
+    if not limited:
+        first: tuple[Rung, ...] = (Rung(0, 0, threads),)
+    else:
+        first = first_rungs(plan.quotas_m, most_m, threads=threads, pinnable=pinnable)
+    return first, further_rungs(first[-1], pinnable or own, most_m)
+
+
+def first_rungs(quotas_m: tuple[int, ...], most_m: float | None, *, threads: int, pinnable: int) -> tuple[Rung, ...]:
     """One for each quota within the budget, with the least number of threads; the highest quota is a core for each."""
-    quotas = quotas_within((*quotas_m[:-1], threads * quotas_m[-1]), most_m)
-    return tuple(Rung(quota, threads if pinned else 0, threads) for quota in quotas)
+    cores = min(threads, pinnable)
+    quotas = quotas_within((*quotas_m[:-1], (cores or threads) * quotas_m[-1]), most_m)
+    return tuple(Rung(quota, cores, threads) for quota in quotas)
 
 
 def further_rungs(first: Rung, cores: int, most_m: float | None) -> Iterator[Rung]:

@@ -28,6 +28,7 @@ __all__ = [
 PERCENT = 0.99
 LATE_SHARE = 0.25  # of the limit, that the generator may be late
 FIRST, GROW, SHRINK = 0.3, 2.0, 0.4  # of the estimated capacity: the first rate, and the steps to both sides
+FURTHER = 4  # trials more, while queries fail in every one
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Bracket:
-    """The highest rate that was proved and the lowest above it that was not; None where there was none."""
+    """The highest rate that was proved and the lowest above it that was refused; None where there was none."""
 
     low_per_s: float | None
     high_per_s: float | None
@@ -104,11 +105,13 @@ def point_seconds(rate_per_s: float, least_s: float, most_s: float, *, percent: 
 def highest_rate(trial: Callable[[float], Judged], capacity_per_s: float, steps: int) -> Bracket:
     """Bisection on a log scale within `steps` trials, from the estimated capacity; widened where both ends agree.
 
-    A point that is left open (too few queries) sends the search upward, where more queries come in the same time.
+    A point that is left open (too few queries) sends the search upward, where more queries come in the same time. On a machine
+    that has much else to do queries of every one of them may fail; then it goes further down, to a latency that can be told.
     """
     low = high = below = None
-    rate, points = FIRST * capacity_per_s, []
-    for _ in range(steps):
+    rate = FIRST * capacity_per_s
+    points: list[Judged] = []
+    while len(points) < steps or (len(points) < steps + FURTHER and all(p.p99_ms == math.inf for p in points)):
         judged = trial(rate)
         points.append(judged)
         if judged.ok:
@@ -118,7 +121,8 @@ def highest_rate(trial: Callable[[float], Judged], capacity_per_s: float, steps:
         else:
             high = rate if high is None else min(high, rate)
         rate = _next(below, high)
-    return Bracket(low, high, tuple(points))
+    refused = [p.rate_per_s for p in points if not (p.ok or p.open or p.spoiled)]
+    return Bracket(low, min(refused, default=None), tuple(points))
 
 
 def _next(below: float | None, high: float | None) -> float:

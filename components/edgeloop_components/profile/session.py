@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeloop_components.profile.cgroups import Groups
-from edgeloop_components.profile.decide import RateAt, chosen, memory_of
+from edgeloop_components.profile.decide import RateAt, chosen, memory_of, refused, ruled_out
 from edgeloop_components.profile.load import http_request, pack_requests
-from edgeloop_components.profile.plan import Plan, Rung, first_rungs, further_rungs, seconds_for
+from edgeloop_components.profile.plan import Plan, Rung, rungs_of, seconds_for
 from edgeloop_components.profile.rows import request_bodies
 from edgeloop_components.profile.search import (
     Attempt,
@@ -24,7 +24,7 @@ from edgeloop_components.profile.search import (
 )
 from edgeloop_components.profile.state import Base, Measured, Say, Session, told
 from edgeloop_components.profile.subject import ProfileError, subject_of
-from edgeloop_components.profile.sweep import rate_of, shuffled, sweep, worth_climbing
+from edgeloop_components.profile.sweep import after_demand, rate_of, shuffled, sweep, worth_climbing
 from edgeloop_components.profile.trial import MIB, Bench, Running, StartFailed
 from edgeloop_contracts import Loop, Reference, Target, loads
 
@@ -33,7 +33,7 @@ __all__ = ["latency_limit_ms", "measure"]
 LATENCY_LIMIT_MS = 100.0  # where the budget has none: one quota period, since a throttled server stalls for up to that
 GENEROUS_MIB, CHEAP_START_MS = 4096, 250.0
 WARM_UP_PER_S, FLOOR_LOAD = 400.0, (200.0, 0.5)  # rate; rate and seconds of the load that a start must bear
-CONFIRM_SHARE, CONFIRM_TRIES, SPOILED_TRIES = 0.9, 3, 3
+CONFIRM_SHARE, CONFIRM_TRIES, SPOILED_TRIES, DEMAND_TRIES = 0.9, 3, 3, 3
 PAGE, MOST_WHY = 4096, 300
 
 
@@ -59,13 +59,10 @@ def measure(
     )
     own = tuple(sorted(os.sched_getaffinity(0)))
     pinned = () if isinstance(groups, str) else tuple(core for core in groups.cores() if core in own)
-    most_m, least = target.budget.cpu_m, threads or 1
-    if isinstance(groups, str):
-        first: tuple[Rung, ...] = (Rung(0, 0, least),)
-    else:
-        first = first_rungs(plan.quotas_m, most_m, threads=least, pinned=bool(pinned))
-    further = further_rungs(first[-1], len(own), most_m) if subject.threaded and not threads else ()
-    session = Session(target, plan, bench, limit_ms, first, tuple(further), pinned, random.Random(loop.train.seed), say)
+    most_m, limited = target.budget.cpu_m, not isinstance(groups, str)
+    first, more = rungs_of(plan, most_m, threads=threads or 1, own=len(own), pinnable=len(pinned), limited=limited)
+    further = tuple(more) if subject.threaded and not threads else ()
+    session = Session(target, plan, bench, limit_ms, first, further, pinned, random.Random(loop.train.seed), say)
     return _run(session), bench
 
 
@@ -74,16 +71,13 @@ def _run(session: Session) -> Measured:
     floor = _floor(session, base)
     memory_mib = memory_of(base.peak_mib, floor, session.target.budget)[1]
     _foretell(session, base)
-    rates = _rates(session, base, memory_mib)
-    cpu_us, low_us, high_us = session.cpu_us(base.cpu_us)
-    best = chosen(rates, session.target.budget, max(cpu_us, high_us or 0.0))
+    rates = _asked(session, session.costed(_rates(session, base, memory_mib), base.cpu_us), memory_mib)
+    best = chosen(rates, session.target.budget)
     latency, load_ms, confirmed = _lightest(session, best), base.load_ms, False
     if best and best.rate_per_s and session.plan.confirm_s:
         latency, load_ms = _confirm(session, best, best.low_per_s or best.rate_per_s, memory_mib)
         confirmed = latency.ok
-        cpu_us, low_us, high_us = session.cpu_us(base.cpu_us)
-    points = tuple(session.points)
-    return Measured(base.peak_mib, floor, cpu_us, load_ms, rates, latency, confirmed, points, low_us, high_us)
+    return Measured(base.peak_mib, floor, load_ms, rates, latency, confirmed, tuple(session.points))
 
 
 def _foretell(session: Session, base: Base) -> None:
@@ -170,7 +164,8 @@ def _rates(session: Session, base: Base, memory_mib: int) -> tuple[RateAt, ...]:
         session.say(f"{rung}: repeat {repeat + 1} of {plan.repeats}")
         try:
             with bench.started(session.limits(rung, memory_mib * MIB), rung.threads) as running:
-                cpu_us = min(_warm(session, running), base.cpu_us)
+                known_us = base.cpu_us if rung.threads == session.rungs[-1].threads else math.inf
+                cpu_us = min(_warm(session, running), known_us)
                 return _search(session, running, cpu_us, rung, memory_mib)
         except StartFailed as error:
             session.say(f"{rung}: {str(error).splitlines()[0][:100]}")
@@ -178,8 +173,7 @@ def _rates(session: Session, base: Base, memory_mib: int) -> tuple[RateAt, ...]:
             return Bracket(None, None, ())
 
     def on(rates: list[RateAt]) -> bool:
-        cpu_us, _, high_us = session.cpu_us(base.cpu_us)
-        return worth_climbing(rates, budget, max(cpu_us, high_us or 0.0), climb=plan.climb)
+        return worth_climbing(session.costed(rates, base.cpu_us), budget, climb=plan.climb)
 
     brackets: dict[Rung, list[Bracket]] = {rung: [] for rung in session.rungs}
     if base.bracket:
@@ -208,7 +202,8 @@ def _point(
         before_s = running.cpu_s()
         judged = judge(running.offer(rate_per_s, seconds, session.seed()), session.limit_ms)
         if judged.queries:
-            session.costs_us.append((running.cpu_s() - before_s) * 1e6 / judged.queries)
+            cost_us = (running.cpu_s() - before_s) * 1e6 / judged.queries
+            session.costs_us.setdefault(rung.threads, []).append(cost_us)
         if not judged.spoiled:
             break
     session.judged.append((rung, judged))
@@ -217,9 +212,32 @@ def _point(
     return judged
 
 
+def _asked(session: Session, rates: tuple[RateAt, ...], memory_mib: int) -> tuple[RateAt, ...]:
+    """The rates, after a stated demand that broke the latency limit was offered itself, some times.
+
+    The few short points of a plan may have met a disturbance of the machine; a model is refused only for what comes again.
+    """
+    best, demand_per_s = chosen(rates, session.target.budget), session.target.budget.requests_per_s
+    if best is None or demand_per_s is None or not refused(best, demand_per_s):
+        return rates
+    if ruled_out(replace(best, high_per_s=None), demand_per_s):
+        return rates  # its CPU time alone says so; so much load would only fill queues
+    session.say(f"{best.rung}: the demand itself")
+    try:
+        with session.bench.started(session.limits(best.rung, memory_mib * MIB), best.threads) as running:
+            for _ in range(DEMAND_TRIES):
+                judged = _point(session, running, demand_per_s, best.rung, memory_mib)
+                if judged.ok or judged.open or judged.spoiled:
+                    borne = after_demand(best, demand_per_s, judged)
+                    return tuple(borne if rate is best else rate for rate in rates)
+    except StartFailed as error:
+        session.say(f"{best.rung}: {str(error).splitlines()[0][:100]}")
+    return rates
+
+
 def _confirm(session: Session, best: RateAt, rate_per_s: float, memory_mib: int) -> tuple[Judged, float]:
     """The winner once more, alone, from fresh files, with a fresh seed; a little below its rate when that does not hold."""
-    rung = Rung(best.quota_m, best.cores, best.threads)
+    rung = best.rung
     for _ in range(CONFIRM_TRIES):
         session.say(f"confirming {rate_per_s:.0f}/s under {rung} and {memory_mib} MiB with a fresh seed")
         try:
@@ -237,7 +255,7 @@ def _confirm(session: Session, best: RateAt, rate_per_s: float, memory_mib: int)
 
 def _lightest(session: Session, best: RateAt | None) -> Judged:
     """Where nothing can be confirmed: the lightest load that was measured at the chosen quota, or at all."""
-    rung = Rung(best.quota_m, best.cores, best.threads) if best else None
+    rung = best.rung if best else None
     same = [judged for other, judged in session.judged if other == rung]
     found = same or [judged for _, judged in session.judged]
     if not found:

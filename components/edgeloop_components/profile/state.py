@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
 from edgeloop_components.profile.cgroups import Limits
 from edgeloop_components.profile.decide import RateAt
@@ -26,19 +26,11 @@ class Measured:
 
     peak_mib: float
     floor_mib: float | None
-    cpu_us: float
     load_ms: float
     rates: tuple[RateAt, ...]
     latency: Judged
     confirmed: bool
     points: tuple[ProfilePoint, ...]
-    cpu_us_low: float | None = None  # of the points' CPU times a request: the 95 % interval of their median
-    cpu_us_high: float | None = None
-
-    @property
-    def cpu_us_at_most(self) -> float:
-        """What the CPU limit is planned with."""
-        return max(self.cpu_us, self.cpu_us_high or 0.0)
 
 
 @dataclass(frozen=True)
@@ -67,7 +59,7 @@ class Session:
     say: Say
     points: list[ProfilePoint] = field(default_factory=list)
     judged: list[tuple[Rung, Judged]] = field(default_factory=list)
-    costs_us: list[float] = field(default_factory=list)  # CPU time a request, of each point
+    costs_us: dict[int, list[float]] = field(default_factory=dict)  # CPU time a request, of each point, by threads
 
     def seed(self) -> int:
         return self.seeds.getrandbits(32)
@@ -76,12 +68,17 @@ class Session:
         """The rung's limits; the last cores, since the first ones serve the machine's interrupts."""
         return Limits(rung.quota_m, memory_bytes, self.cores[-rung.cores :] if rung.cores else ())
 
-    def cpu_us(self, otherwise: float) -> tuple[float, float | None, float | None]:
-        """CPU time a request: the median of the points, and its interval; `otherwise` where there are none."""
-        if not self.costs_us:
+    def cpu_us(self, threads: int, otherwise: float) -> tuple[float, float | None, float | None]:
+        """CPU time a request: the median of the points with so many threads, and its interval; `otherwise` without any."""
+        ordered = sorted(self.costs_us.get(threads, ()))
+        if not ordered:
             return otherwise, None, None
-        ordered = sorted(self.costs_us)
         return percentile(ordered, 0.5), *percentile_interval(ordered, 0.5)
+
+    def costed(self, rates: Iterable[RateAt], otherwise: float) -> tuple[RateAt, ...]:
+        """The rates with the CPU time of their own requests, as far as it is known now."""
+        costs = ((rate, *self.cpu_us(rate.threads, otherwise)) for rate in rates)
+        return tuple(replace(r, cpu_us=us, cpu_us_low=low, cpu_us_high=high) for r, us, low, high in costs)
 
 
 def told(rung: Rung, memory_mib: float, *, ok: bool, why: str, judged: Judged | None = None) -> ProfilePoint:

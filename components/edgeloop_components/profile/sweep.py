@@ -10,13 +10,14 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from edgeloop_components.profile.decide import RateAt, chosen, falls_short, gained
 from edgeloop_components.profile.plan import Rung
-from edgeloop_components.profile.search import Bracket
+from edgeloop_components.profile.search import Bracket, Judged
 from edgeloop_contracts.loop import Budget
 
-__all__ = ["rate_of", "shuffled", "sweep", "worth_climbing"]
+__all__ = ["after_demand", "rate_of", "shuffled", "sweep", "worth_climbing"]
 
 Search = Callable[[Rung, int], Bracket]  # a rung, and which repeat it is
 
@@ -33,10 +34,10 @@ def sweep(
     return tuple(found)
 
 
-def worth_climbing(rates: Sequence[RateAt], budget: Budget, cpu_us: float, *, climb: bool) -> bool:
-    """Whether twice the threads are worth measuring: see above. `cpu_us` is the CPU time of a request."""
-    best = chosen(rates, budget, cpu_us)
-    if best and not climb and not falls_short(best, budget.demand_per_s, cpu_us):
+def worth_climbing(rates: Sequence[RateAt], budget: Budget, *, climb: bool) -> bool:
+    """Whether twice the threads are worth measuring: see above."""
+    best = chosen(rates, budget)
+    if best and not climb and not falls_short(best, budget.demand_per_s):
         return False
     most = max(rate.threads for rate in rates)
     below = [rate for rate in rates if rate.threads < most]
@@ -66,3 +67,11 @@ def rate_of(rung: Rung, brackets: Sequence[Bracket]) -> RateAt:
     return RateAt(
         rung.quota_m, rung.threads, middle, min(lows), None if high is None else max(high, middle), rung.cores
     )
+
+
+def after_demand(rate: RateAt, demand_per_s: float, judged: Judged) -> RateAt:
+    """A rung that was refused the demand, when the demand itself was not refused: what refused it came from elsewhere."""
+    if not judged.ok:
+        return replace(rate, high_per_s=None)
+    low = demand_per_s if rate.low_per_s is None else rate.low_per_s
+    return replace(rate, rate_per_s=max(demand_per_s, rate.rate_per_s or 0.0), low_per_s=low, high_per_s=None)
