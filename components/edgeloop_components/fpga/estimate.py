@@ -57,8 +57,10 @@ def shape_range(design: FpgaDesign, part: Part, multipliers: int) -> Range:
     return Range(low, _with_luts(middle, int(middle.luts * 1.6)), "the design's shape")
 
 
-SHELL_LUTS = 700  # link, frames and control around a core
-PERCEPTRON_LUTS = 60  # of a multiply-accumulator beside the multiplier itself, a bit of its accumulator in a LUT or two
+SHELL_LUTS = 450  # link, frames and control around a core
+LANE_LUTS = 80  # of a multiply-accumulator beside its multiplier
+NODE_LUTS = 1.9  # of an inner node of a tree, with its share of leaves and adders
+COMPARATOR_LUTS = 1.4  # of a comparison that is in no table
 RAM_BITS = {"ice40": 4096, "ecp5": 18432, "gowin": 18432}
 
 
@@ -68,7 +70,7 @@ def _perceptron(net: FpgaPerceptron, part: Part, multipliers: int) -> Needs:
     weights = sum(len(layer.biases) * (len(layer.weights[0]) if layer.weights else 0) for layer in net.layers)
     bits = weights * net.bits + 32 * sum(len(layer.biases) for layer in net.layers)
     return Needs(
-        luts=SHELL_LUTS + multipliers * PERCEPTRON_LUTS + soft,
+        luts=SHELL_LUTS + multipliers * LANE_LUTS + soft,
         ffs=0,
         brams=1 + -(-bits // RAM_BITS[part.family]),
         dsps=in_dsp,
@@ -82,13 +84,11 @@ def distinct_comparators(forest: FpgaForest) -> int:
 
 def _forest(forest: FpgaForest, part: Part) -> Needs:
     inner = sum(1 for tree in forest.trees for feature in tree.features if feature >= 0)
-    leaf_bits = max(
-        (abs(value).bit_length() + 1 for tree in forest.trees for values in tree.values for value in values), default=2
-    )
-    outputs = sum(len(tree.outputs) for tree in forest.trees)
-    per_mux = 1.7 if part.family == "ice40" else 1.2
-    luts = SHELL_LUTS + 3 * distinct_comparators(forest) + per_mux * inner * outputs / max(1, len(forest.trees))
-    return Needs(luts=int(luts + leaf_bits * outputs * (2 if part.family == "ice40" else 1)), ffs=0, brams=1, dsps=0)
+    comparators = distinct_comparators(forest)
+    tables = min(part.tables, -(-comparators // part.table_width))
+    loose = max(0, comparators - tables * part.table_width)
+    luts = SHELL_LUTS + NODE_LUTS * inner + COMPARATOR_LUTS * loose
+    return Needs(luts=int(luts), ffs=0, brams=1 + tables, dsps=0)
 
 
 def check(found: Range, part: Part, *, advice: Sequence[str] = ()) -> list[str]:
