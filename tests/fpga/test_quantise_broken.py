@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,3 +136,9 @@ def test_a_graph_that_is_no_classifier_is_refused() -> None:
     renamed.graph.node[0].output[0] = renamed.graph.output[0].name = "Y"
     with pytest.raises(Unsupported, match=r"expected an output 'probabilities' .*, found 'Y'"):
         quantised(graph_of(renamed), ROWS)
+
+
+def test_the_page_names_every_operator() -> None:
+    """docs/fpga-quantise.md says what is read."""
+    page = (Path(__file__).parents[2] / "docs" / "fpga-quantise.md").read_text()
+    assert [op for _, op in OPERATORS if f"`{op}`" not in page] == []
