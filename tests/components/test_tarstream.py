@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeloop_components.package import archive, layout, tarstream, unpacked
+from edgeloop_components.package import archive, layout, manifests, tarstream
 from edgeloop_components.package.blobs import LayoutError, blob_path
 from edgeloop_components.package.layers import files_layer
 from edgeloop_components.package.tarstream import Member, TarStream
@@ -162,10 +162,10 @@ def test_an_image_has_a_limit_over_all_its_layers(tmp_path: Path, monkeypatch: p
     """Layers that each keep to the limit do not do so together; too many layers are refused before the first is unpacked."""
     layers = [(header(f"f{i}", size=1024) + bytes([i]) * 1024 + END, layout.PLAIN_LAYER) for i in range(4)]
     digest = image_of(tmp_path / "l", *layers)
-    monkeypatch.setattr(unpacked, "MOST_IMAGE_BYTES", 3000)
+    monkeypatch.setattr(archive, "MOST_IMAGE_BYTES", 3000)
     with pytest.raises(LayoutError, match="more than 952 bytes"):
         layout.unpack(tmp_path / "l", digest, tmp_path / "root")
-    monkeypatch.setattr(unpacked, "MOST_LAYERS", 3)
+    monkeypatch.setattr(manifests, "MOST_LAYERS", 3)
     with pytest.raises(LayoutError, match="at most 3 layers, found 4"):
         layout.unpack(tmp_path / "l", digest, tmp_path / "root")
     assert not (tmp_path / "root").exists()
@@ -283,3 +283,36 @@ def test_layers_made_here_are_read(tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as theirs:
         wanted = [(m.name, m.size, m.mode) for m in theirs.getmembers()]
     assert [(m.name, m.size_bytes, m.mode) for m, _ in entries(out.getvalue())] == wanted
+
+
+def test_folders_that_only_paths_name_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few members that make many folders count as many; folders that are members, or are there, count once."""
+
+    def plain(*names: str) -> io.BytesIO:
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as written:
+            for name in names:
+                written.addfile(tarfile.TarInfo(name))
+        return io.BytesIO(out.getvalue())
+
+    monkeypatch.setattr(archive, "MOST_MEMBERS", 6)
+    for number, names in enumerate((("a/b/c/d/e/f",), ("a/b/c/f", "a/b/c/g", "h"), ("a/", "a/b/", "a/b/f", "x/y/z"))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        archive.extract_members(plain(*names), folder, 100)
+    for number, names in enumerate((("a/b/c/d/e/f/g",), ("a/b/c/f", "a/b/c/g", "h", "i"))):
+        folder = tmp_path / f"more{number}"
+        folder.mkdir()
+        with pytest.raises(LayoutError, match="expected at most 6 members and folders, found more"):
+            archive.extract_members(plain(*names), folder, 100)
+
+
+def test_a_hard_links_target_is_quoted(tmp_path: Path) -> None:
+    """What an archive holds reaches no terminal as it is."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as written:
+        member = tarfile.TarInfo("h")
+        member.type, member.linkname = tarfile.LNKTYPE, "\x1b[2Jevil"
+        written.addfile(member)
+    with pytest.raises(LayoutError, match=r"found one to '\\x1b\[2Jevil'"):
+        archive.extract_members(io.BytesIO(out.getvalue()), tmp_path, 100)

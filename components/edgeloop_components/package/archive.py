@@ -8,20 +8,22 @@ unpacks to hundreds of times what is stored of it, and what package/tarstream.py
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from edgeloop_components.package.blobs import CHUNK_BYTES, LayoutError
-from edgeloop_components.package.tarstream import Member, Source, TarStream
+from edgeloop_components.package.tarstream import MOST_MEMBERS, Member, Source, TarStream
 
-__all__ = ["MOST_BYTES", "extract", "extract_members", "inner_link"]
+__all__ = ["MOST_BYTES", "MOST_IMAGE_BYTES", "extract", "extract_members", "inner_link", "members"]
 
 MOST_BYTES = 8 << 30  # of one unpacked layer
+MOST_IMAGE_BYTES = 24 << 30  # of all layers of an image
 MOST_TIMES, FREE_BYTES = (
     200,
     64 << 20,
@@ -55,28 +57,51 @@ def extract(blob: Path, folder: Path, *, compressed: bool, digest: str, diff_id:
     `digest` is that of the stored bytes, `diff_id` that of the plain tar. On an error the folder holds a part
     of the layer: the caller throws it away.
     """
+    with _opened(blob, compressed=compressed, digest=digest, diff_id=diff_id, most_bytes=most_bytes) as plain:
+        return extract_members(plain, folder, most_bytes)
+
+
+def members(blob: Path, *, compressed: bool, digest: str, diff_id: str, most_bytes: int) -> Iterator[Member]:
+    """The members of one layer that is not unpacked, under the same limits; at the end its digests are compared."""
+    files_bytes = 0
+    with _opened(blob, compressed=compressed, digest=digest, diff_id=diff_id, most_bytes=most_bytes) as plain:
+        for member in TarStream(plain):
+            files_bytes += member.size_bytes
+            if files_bytes > most_bytes:
+                raise LayoutError(f"layer: expected at most {most_bytes} bytes of files, found more")
+            yield member
+
+
+@contextlib.contextmanager
+def _opened(blob: Path, *, compressed: bool, digest: str, diff_id: str, most_bytes: int) -> Iterator[_Hashing]:
+    """The plain tar of a stored layer, with the limits on it; what was not read at the end is hashed, too."""
     with blob.open("rb") as stream:
         stored = _Hashing(stream)
         inner = gzip.GzipFile(fileobj=cast("IO[bytes]", stored)) if compressed else stored
         # with headers and padding a layer has more bytes than its files, seldom twice as many
         plain = _Hashing(inner, lambda: min(2 * most_bytes, max(FREE_BYTES, MOST_TIMES * stored.count)))
         try:
-            files_bytes = extract_members(plain, folder, most_bytes)
+            yield plain
             found = {"the plain layer": (diff_id, plain.digest()), "the blob": (digest, stored.digest())}
         except (LayoutError, EOFError, zlib.error, OSError) as error:
             raise LayoutError(f"{blob}: expected a whole tar archive{' (gzip)' * compressed}: {error}") from error
     for what, (expected, got) in found.items():
         if expected != got:
             raise LayoutError(f"{blob}: damaged: expected {expected} of {what}, found {got}; pull the image again")
-    return files_bytes
 
 
 def extract_members(plain: Source, folder: Path, most_bytes: int) -> int:
-    """Unpacks a plain tar stream into a folder that nothing else writes to; gives the files' bytes. LayoutError, OSError."""
-    archive, files_bytes = TarStream(plain), 0
+    """Unpacks a plain tar stream into a folder that nothing else writes to; gives the files' bytes. LayoutError, OSError.
+
+    A folder that no member names, but the path of one goes through, counts as a member.
+    """
+    archive, files_bytes, count = TarStream(plain), 0, 0
     for member in archive:
         files_bytes += member.size_bytes
         path = _safe(member, most_bytes, files_bytes)
+        count += 1 + _implied(folder / path)
+        if count > MOST_MEMBERS:
+            raise LayoutError(f"layer: expected at most {MOST_MEMBERS} members and folders, found more")
         target = _place(folder, path)
         if member.kind == "folder":
             target.mkdir(exist_ok=True)
@@ -116,12 +141,19 @@ def _linked(folder: Path, member: Member) -> Path:
     target = folder / path
     inside = not path.is_absolute() and ".." not in path.parts
     if not inside or _through_link(folder, path.parent) or target.is_symlink() or not target.is_file():
-        raise LayoutError(f"layer member {member.name!r}: expected a hard link to a file of the layer, found {path}")
+        raise LayoutError(
+            f"layer member {member.name!r}: expected a hard link to a file of the layer, found one to {member.target!r}"
+        )
     return target
 
 
 def _through_link(folder: Path, path: PurePosixPath) -> bool:
     return any((folder / parent).is_symlink() for parent in (path, *path.parents))
+
+
+def _implied(target: Path) -> int:
+    """How many folders have to be made for it."""
+    return next(i for i, parent in enumerate(target.parents) if parent.exists())
 
 
 def _place(folder: Path, path: PurePosixPath) -> Path:

@@ -6,32 +6,34 @@
     REGISTRY/NAME@sha256:<digest>        an image or index in a registry
 
 A base's layers are reused as they are, so nodes and registries that have them fetch nothing. Refuses a base for another
-platform, one without Python 3.11 (the wheels' machine code is for that), and one without a digest. Docker's media types are
-taken as OCI's: the bytes of the layers stay as they are, and what is built here is OCI's throughout.
+platform, one that holds no Python 3.11 (the wheels' machine code is for that) with its layers laid over one another, one whose
+layers are beyond the limits of package/archive.py or not what their digests say, and one without a digest. Docker's media types
+are taken as OCI's: the bytes of the layers stay as they are, and what is built here is OCI's throughout.
 """
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from edgeloop_components.package import layout as oci
-from edgeloop_components.package.blobs import blob_path
+from edgeloop_components.package.archive import MOST_BYTES, MOST_IMAGE_BYTES, members
+from edgeloop_components.package.blobs import existing
 from edgeloop_components.package.documents import as_oci, usual_platform
 from edgeloop_components.package.layers import PackageError, Part
-from edgeloop_components.package.tarstream import Member, TarStream
+from edgeloop_components.package.manifests import stack
+from edgeloop_components.package.rooted import Root
+from edgeloop_components.package.tarstream import Member
 from edgeloop_contracts import Target
 
 __all__ = ["Base", "base_for", "debian_image", "setting"]
 
 _DIGEST = re.compile(r"(.+)@(sha256:[0-9a-f]{64})")
-_PYTHON = re.compile(r"(?:\./)?((?:usr/)?(?:local/)?bin/python3\.11)")
+_PYTHONS = tuple(f"{place}bin/python3.11" for place in ("usr/local/", "usr/", "local/", ""))
 _NAMES = {"server": "edgeloop/base", "steps": "edgeloop/base-steps"}
 
 
@@ -111,41 +113,33 @@ def _of_platform(layout: Path, digest: str, platform: str, text: str) -> str:
 
 
 def _under(layout: Path, digest: str) -> oci.Under:
-    settings, document = oci.image_config(layout, digest), oci.manifest(layout, digest)
-    layers = [{**part, "mediaType": as_oci(part["mediaType"])} for part in document["layers"]]
-    diff_ids = tuple(settings["rootfs"]["diff_ids"])
-    history = settings.get("history") or [{"created_by": "base"}] * len(diff_ids)  # tools want one for each layer
-    return oci.Under(tuple(layers), diff_ids, tuple(history))
+    parts = stack(layout, digest)
+    layers = [{**part, "mediaType": as_oci(part["mediaType"])} for part, _ in parts]
+    diff_ids = tuple(diff_id for _, diff_id in parts)
+    history = oci.image_config(layout, digest).get("history")
+    return oci.Under(tuple(layers), diff_ids, tuple(history or [{"created_by": "base"}] * len(diff_ids)))  # one a layer
 
 
 def _base(layout: Path, name: str, digest: str) -> Base:
     under, config = _under(layout, digest), oci.image_config(layout, digest).get("config") or {}
     environment = dict(item.split("=", 1) for item in config.get("Env") or () if "=" in item)
-    sizes, python = 0, ""
-    for part in under.descriptors:
-        for member in _members(blob_path(layout, part["digest"]), part):
-            sizes += member.size_bytes
-            match = _PYTHON.fullmatch(member.name)
-            python = f"/{match[1]}" if match else python
+    root, sizes = Root(), 0
+    for part, diff_id in zip(under.descriptors, under.diff_ids, strict=True):
+        found = list(_members(layout, part, diff_id, min(MOST_BYTES, MOST_IMAGE_BYTES - sizes)))
+        sizes += sum(member.size_bytes for member in found)
+        root.add(found)
+    python = next((path for path in _PYTHONS if root.is_file(path)), "")
     if not python:
         raise PackageError(
             f"base {name}@{digest}: expected Python 3.11 (bin/python3.11 under /, /usr or /usr/local), found none"
         )
     own = Part(name.rsplit("/", 1)[-1], digest, "oci", sha256=digest.removeprefix("sha256:"))
-    return Base(name, digest, under, environment, python, sizes, (own,))
+    return Base(name, digest, under, environment, f"/{python}", sizes, (own,))
 
 
-def _members(path: Path, part: Mapping[str, Any]) -> Iterator[Member]:
-    openers: dict[str, Any] = {oci.PLAIN_LAYER: lambda raw: raw, oci.GZIP_LAYER: _gunzip}
-    opener = openers.get(part["mediaType"])
-    if opener is None:
+def _members(layout: Path, part: Mapping[str, Any], diff_id: str, most_bytes: int) -> Iterator[Member]:
+    """Of a layer, read under the limits of one that is unpacked (package/archive.py). LayoutError."""
+    if part["mediaType"] not in (oci.PLAIN_LAYER, oci.GZIP_LAYER):
         raise PackageError(f"base: layer {part['digest']}: expected a plain or gzip layer, found {part['mediaType']}")
-    with path.open("rb") as raw:
-        try:
-            yield from TarStream(opener(raw))
-        except (EOFError, zlib.error, OSError) as error:
-            raise PackageError(f"base: layer {part['digest']}: expected a whole tar archive: {error}") from error
-
-
-def _gunzip(raw: BinaryIO) -> gzip.GzipFile:
-    return gzip.GzipFile(fileobj=raw)
+    path, packed = existing(layout, part["digest"]), part["mediaType"] == oci.GZIP_LAYER
+    return members(path, compressed=packed, digest=part["digest"], diff_id=diff_id, most_bytes=most_bytes)

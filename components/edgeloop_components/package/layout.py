@@ -39,11 +39,12 @@ from edgeloop_components.package.documents import (
     as_oci,
     platform_of,
     read_index,
-    read_json,
     write_blob,
     write_json,
 )
 from edgeloop_components.package.layers import Layer, write_layer_bytes
+from edgeloop_components.package.manifests import config as config_of
+from edgeloop_components.package.manifests import document, image_config, manifest
 from edgeloop_components.package.unpacked import unpack
 from edgeloop_contracts import canonical
 
@@ -201,11 +202,6 @@ def write_layer(layout: Path, layer: Layer) -> Blob:
     return blob
 
 
-def document(layout: Path, digest: str) -> dict[str, Any]:
-    """Any manifest or index by digest."""
-    return read_json(layout, digest)
-
-
 def descriptor(layout: Path, digest: str) -> dict[str, Any]:
     """The descriptor of a manifest or index."""
     found = document(layout, digest)
@@ -213,26 +209,12 @@ def descriptor(layout: Path, digest: str) -> dict[str, Any]:
     return as_descriptor(media_type, digest, len(read_blob(layout, digest)))
 
 
-def manifest(layout: Path, digest: str) -> dict[str, Any]:
-    """The image manifest of that digest, OCI's or Docker's. LayoutError when it is something else, an image index for one."""
-    found = document(layout, digest)
-    kind = as_oci(found.get("mediaType", MANIFEST))
-    if kind != MANIFEST or not {"config", "layers"} <= found.keys():
-        raise LayoutError(f"{layout}: {digest}: expected an image manifest, found {found.get('mediaType')}")
-    return found
-
-
-def image_config(layout: Path, digest: str) -> dict[str, Any]:
-    """The config document of an image: os, architecture, config (Env, Entrypoint, ...), rootfs.diff_ids."""
-    return read_json(layout, manifest(layout, digest)["config"]["digest"])
-
-
 def _platform(layout: Path, digest: str) -> dict[str, str]:
     """An image's platform; empty for what is no image."""
     found = document(layout, digest)
     if as_oci(found.get("config", {}).get("mediaType", "")) != CONFIG:
         return {}
-    settings = read_json(layout, found["config"]["digest"])
+    settings = config_of(layout, found["config"]["digest"])
     return {key: settings[key] for key in ("os", "architecture", "variant") if key in settings}
 
 

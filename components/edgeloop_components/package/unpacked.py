@@ -16,12 +16,10 @@ from typing import Any
 
 from edgeloop_components.package import archive
 from edgeloop_components.package.blobs import LayoutError, blob_path, existing
-from edgeloop_components.package.documents import GZIP_LAYER, PLAIN_LAYER, as_oci, read_json
+from edgeloop_components.package.documents import GZIP_LAYER, PLAIN_LAYER, as_oci
+from edgeloop_components.package.manifests import stack
 
 __all__ = ["unpack"]
-
-MOST_LAYERS = 512
-MOST_IMAGE_BYTES = 24 << 30  # of the layers that one call unpacks
 
 _NOTE = ".edgeloop-image"
 
@@ -38,15 +36,7 @@ def unpack(layout: Path, digest: str, folder: Path) -> None:
         if found != digest:
             raise LayoutError(f"{folder}: expected no folder or image {digest}, found {found}")
         return
-    document = read_json(layout, digest)
-    if not {"config", "layers"} <= document.keys():
-        raise LayoutError(f"{layout}: {digest}: expected an image manifest, found {document.get('mediaType')}")
-    try:
-        diff_ids = read_json(layout, document["config"]["digest"])["rootfs"]["diff_ids"]
-        parts = list(zip(document["layers"], diff_ids, strict=True))
-    except (KeyError, TypeError, ValueError) as error:
-        raise LayoutError(f"{layout}: {digest}: expected a diff_id for each layer, found none: {error!r}") from error
-    layers = _all_unpacked(layout, digest, parts)
+    layers = _all_unpacked(layout, stack(layout, digest))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as new:
         root = Path(new, "root")
@@ -59,11 +49,9 @@ def unpack(layout: Path, digest: str, folder: Path) -> None:
         root.rename(folder)
 
 
-def _all_unpacked(layout: Path, digest: str, parts: Sequence[tuple[Mapping[str, Any], str]]) -> list[Path]:
-    """The folders of the layers, lowest first. LayoutError for too many of them, or too many bytes in all."""
-    if len(parts) > MOST_LAYERS:
-        raise LayoutError(f"{layout}: {digest}: expected at most {MOST_LAYERS} layers, found {len(parts)}")
-    folders, left_bytes = [], MOST_IMAGE_BYTES
+def _all_unpacked(layout: Path, parts: Sequence[tuple[Mapping[str, Any], str]]) -> list[Path]:
+    """The folders of the layers, lowest first. LayoutError for too many bytes in all."""
+    folders, left_bytes = [], archive.MOST_IMAGE_BYTES
     for part, diff_id in parts:
         folder, files_bytes = _unpacked(layout, part, diff_id, min(archive.MOST_BYTES, left_bytes))
         folders.append(folder)
