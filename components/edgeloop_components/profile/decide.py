@@ -228,7 +228,7 @@ def demand_told(rate: RateAt | None, budget: Budget, sustained_per_s: float | No
     """Whether the demand is borne, for the profile's method. `sustained_per_s` is the rate that the profile gives."""
     demand = f"demand of {budget.demand_per_s:g}/s" + ("" if budget.requests_per_s is not None else ", the default,")
     if rate is None or sustained_per_s is None:
-        return f"the {demand} not shown to be borne: no rate was proved"
+        return f"the {demand} not shown to be borne"
     if ruled_out(rate, budget.demand_per_s):
         return f"the {demand} NOT borne: {_borne(rate, budget)}"
     if sustained_per_s >= budget.demand_per_s:
