@@ -40,7 +40,8 @@ __all__ = ["HARDWARE", "RTL_FOLDER", "Built", "Order", "build", "checked", "diff
 Progress = Callable[[str], None]
 RTL_FOLDER = "rtl"
 PROVEN_ROWS = 4_000
-NETLIST = "synth_ice40 -dsp"  # the cells that a netlist is simulated with where the part's own have no such models
+NETLISTS = ("ice40", "ecp5")  # families with cells that can be simulated
+NETLIST = "synth_ice40 -dsp"  # for the others
 HARDWARE = "not run on hardware: simulation, and static timing of nextpnr"
 
 
@@ -146,7 +147,7 @@ def proven(
     """
     from edgeloop_components.fpga.proof import prove
 
-    netlist = order.row.synth if order.row.family == "ice40" else NETLIST
+    netlist = order.row.synth if order.row.family in NETLISTS else NETLIST
     found: dict[str, Any] = prove(design, files, _more(rows), synthesis=netlist, say=progress)
     return {**found, "rows_given": len(rows)}
 

@@ -21,6 +21,7 @@ from edgeloop_components.fpga.build import Built, Order, build, checked
 from edgeloop_components.fpga.calibration import Calibration, read_rows
 from edgeloop_components.fpga.page import page
 from edgeloop_components.fpga.quantise import Evidence, Floors, Found, Tried, read, search
+from edgeloop_components.onnxgraph import Graph, Unsupported
 from edgeloop_components.runtimes import ModelError
 from edgeloop_contracts.fpga_board import CERTIFICATE_FILE
 
@@ -30,7 +31,16 @@ if TYPE_CHECKING:
 
     Rows = npt.NDArray[np.float32]
 
-__all__ = ["REPORT_FILE", "WIDTHS_FILE", "Quantised", "build_folder", "quantise_file", "verified", "write_report"]
+__all__ = [
+    "REPORT_FILE",
+    "WIDTHS_FILE",
+    "Quantised",
+    "build_folder",
+    "last_bits",
+    "quantise_file",
+    "verified",
+    "write_report",
+]
 
 Progress = Callable[[str], None]
 WIDTHS_FILE, REPORT_FILE = "widths.json", "report.html"
@@ -65,10 +75,14 @@ def quantise_file(
     floors: Floors,
     *,
     bits: int = 0,
+    first: int = 0,
     seed: int = 0,
     progress: Progress = lambda _: None,
 ) -> Quantised:
-    """Searches the widths, or takes `bits` where that is not 0. ModelError, Unsupported, CalibrationError."""
+    """Searches the widths, or takes `bits` where that is not 0. ModelError, Unsupported, CalibrationError.
+
+    The width `first`, where it is not 0, is tried before all others: with it a design may have the shape of its predecessor.
+    """
     lone = read_lone(path)
     if not lone.classifier:
         raise ModelError(
@@ -79,9 +93,30 @@ def quantise_file(
     truth = given.truth(lone.adapted.classes)
     labels = lone.outputs(judged)["label"]
     evidence = Evidence(judged, labels, None if truth is None else truth[1::2], ranged)
-    tried = (bits,) if bits else None
-    found = search(read(path), evidence, floors, bits=tried, progress=lambda one: progress(_said(one)))
+    found = _found(read(path), evidence, floors, (bits, first), lambda one: progress(_said(one)))
     return Quantised(lone, found, floors, judged, source)
+
+
+def _found(
+    graph: Graph, evidence: Evidence, floors: Floors, widths: tuple[int, int], progress: Callable[[Tried], None]
+) -> Found:
+    bits, first = widths
+    if first and not bits:
+        try:
+            return search(graph, evidence, floors, bits=(first,), progress=progress)
+        except Unsupported:
+            raise
+        except ModelError:
+            pass  # that width does not hold the floors any more: all are tried
+    return search(graph, evidence, floors, bits=(bits,) if bits else None, progress=progress)
+
+
+def last_bits(out: Path) -> int:
+    """The width of the design that was built into a folder; 0 where there is none."""
+    try:
+        return int(json.loads((out / WIDTHS_FILE).read_bytes())["kept"]["bits"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def _rows(lone: Lone, calibration: Path | None, seed: int) -> tuple[Calibration, str]:

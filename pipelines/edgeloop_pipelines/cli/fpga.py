@@ -72,13 +72,21 @@ def build_command(
     """
     from edgeloop_components.fpga.backend import tools_of
     from edgeloop_components.fpga.build import Order
-    from edgeloop_components.fpga.lone import build_folder
+    from edgeloop_components.fpga.lone import build_folder, last_bits
     from edgeloop_components.fpga.page import rows_of
     from edgeloop_components.fpga.tools import versions
 
     order = Order(part=part, board=board, front=front, baud=baud, multipliers=multipliers)
     versions(tools_of(order.row))
-    quantised = _quantised(file, calibration, agreement=agreement, accuracy_loss=accuracy_loss, bits=bits, seed=seed)
+    quantised = _quantised(
+        file,
+        calibration,
+        agreement=agreement,
+        accuracy_loss=accuracy_loss,
+        bits=bits,
+        seed=seed,
+        first=last_bits(out),
+    )
     built = build_folder(quantised, order, out, force=force, progress=progress)
     document = {"out": str(out), **built.certificate, "widths": quantised.document()}
     emit(document, lambda: _show(out, rows_of(built.certificate, quantised.document())), as_json)
@@ -180,14 +188,23 @@ def load_command(
 
 
 def _quantised(
-    file: Path, calibration: Path | None, *, agreement: float, accuracy_loss: float, bits: int, seed: int
+    file: Path,
+    calibration: Path | None,
+    *,
+    agreement: float,
+    accuracy_loss: float,
+    bits: int,
+    seed: int,
+    first: int = 0,
 ) -> Quantised:
     from edgeloop_components.fpga.lone import quantise_file
     from edgeloop_components.fpga.quantise import Floors
 
     if calibration is not None and not calibration.is_file():
         raise UserError(f"{calibration}: expected a CSV file of rows, found none", "--calibration FILE")
-    return quantise_file(file, calibration, Floors(agreement, accuracy_loss), bits=bits, seed=seed, progress=progress)
+    return quantise_file(
+        file, calibration, Floors(agreement, accuracy_loss), bits=bits, first=first, seed=seed, progress=progress
+    )
 
 
 def _parts(quantised: Quantised, multipliers: int) -> list[dict[str, Any]]:
