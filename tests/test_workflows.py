@@ -44,6 +44,19 @@ def test_there_is_something_to_look_at() -> None:
     assert len(list(commands())) > 8
 
 
+def waited_for(job: dict[str, Any]) -> set[str]:
+    """The jobs that a job needs: GitHub takes one name or a list."""
+    waits = job.get("needs", [])
+    return {waits} if isinstance(waits, str) else set(waits)
+
+
+def test_a_job_that_is_not_there_is_seen() -> None:
+    """In either form of `needs`."""
+    known = {"build", "check"}
+    assert all(waited_for(job) <= known for job in ({}, {"needs": "build"}, {"needs": ["build", "check"]}))
+    assert not any(waited_for(job) <= known for job in ({"needs": "no-such-job"}, {"needs": ["build", "no-such-job"]}))
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_jobs_have_what_a_job_needs(path: Path) -> None:
     """A runner, an end in time, no more rights than it names; each job that it waits for is there."""
@@ -51,8 +64,7 @@ def test_jobs_have_what_a_job_needs(path: Path) -> None:
     assert document["permissions"] == {}, "rights are given to the jobs that need them"
     for name, job in document["jobs"].items():
         assert {"runs-on", "steps", "permissions"} <= set(job), name
-        waits = job.get("needs", [])
-        assert {waits} if isinstance(waits, str) else set(waits) <= set(document["jobs"]), name
+        assert waited_for(job) <= set(document["jobs"]), name
         if name != "required":
             assert 0 < job["timeout-minutes"] <= 60, name
         assert all(("run" in step) != ("uses" in step) for step in job["steps"]), f"{name}: run or uses"

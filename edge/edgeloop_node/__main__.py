@@ -56,20 +56,33 @@ COMMANDS = {
 }
 
 
+class _Variable(str):
+    """The value of an environment variable that is an option's default: an error names the variable."""
+
+    name = ""
+
+
 def _env(name: str, default: str) -> str:
-    return os.environ.get(name) or default
+    found = _Variable(os.environ.get(name, ""))
+    found.name = name
+    return found or default
+
+
+def _wrong(text: str, expected: str) -> argparse.ArgumentTypeError:
+    where = f"{text.name} in the environment: " if isinstance(text, _Variable) else ""
+    return argparse.ArgumentTypeError(f"{where}expected {expected}, got {str(text)[:60]!r}")
 
 
 def _name(text: str) -> str:
     """A name that the fleet service takes, too: reports under another one would never be acknowledged."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,252}", text):
-        raise argparse.ArgumentTypeError(f"expected letters, digits and . _ : -, at most 253, got {text[:60]!r}")
+        raise _wrong(text, "letters, digits and . _ : -, at most 253")
     return text
 
 
 def _threads(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_THREADS):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {MOST_THREADS}, got {text[:60]!r}")
+        raise _wrong(text, f"a whole number from 1 to {MOST_THREADS}")
     return int(text)
 
 
@@ -123,7 +136,7 @@ def _agent(add: argparse.ArgumentParser) -> None:
     _run_dir(add)
     add.add_argument("--spool", required=True, metavar="FILE", help="SQLite file that keeps what is not delivered yet")
     _node(add)
-    group = os.environ.get("EDGELOOP_GROUP") or None
+    group = _env("EDGELOOP_GROUP", "") or None
     add.add_argument("--group", type=_name, default=group, help="[EDGELOOP_GROUP, else what the servers here say]")
     transport = add.add_mutually_exclusive_group(required=True)
     transport.add_argument("--mqtt", metavar="HOST:PORT", help="broker of this node")

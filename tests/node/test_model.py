@@ -167,6 +167,21 @@ def test_a_wrong_number_of_threads_is_refused(text: str, capsys: pytest.CaptureF
     assert "--threads: expected a whole number from 1 to 256" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("variable", "text"), [("EDGELOOP_THREADS", "abc"), ("EDGELOOP_GROUP", "a b")])
+def test_a_wrong_variable_is_named(
+    variable: str, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who set a variable did not type the option that the error is about."""
+    from edgeloop_node.__main__ import parser
+
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(["server"])
+    assert ended.value.code == 2
+    assert f"{variable} in the environment: expected " in (said := capsys.readouterr().err)
+    assert f"got {text!r}" in said
+
+
 def test_threads_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the manifests say them; one without."""
     from edgeloop_node.__main__ import parser
