@@ -40,6 +40,7 @@ from edgeloop_contracts.decisions import (
     Wave,
     run_key,
 )
+from edgeloop_contracts.fpga import FpgaDesign
 from edgeloop_contracts.loop import Capabilities, Loop, Target, groups_of, inconsistencies
 from edgeloop_contracts.reference import CalibrationMap, FeatureReference, Reference, schema_hash_of
 from edgeloop_contracts.report import (
@@ -68,6 +69,7 @@ __all__ = [
     "Delivery",
     "FeatureCounts",
     "FeatureReference",
+    "FpgaDesign",
     "GateResult",
     "KeptItem",
     "Loaded",
@@ -124,5 +126,6 @@ DOCUMENTS: dict[str, type[Contract]] = {
         RunRequest,
         Rollout,
         OfflinePlan,
+        FpgaDesign,
     )
 }
