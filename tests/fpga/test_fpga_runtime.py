@@ -201,7 +201,7 @@ def write_model(folder: Path, seed: int = 0) -> Path:
 def test_a_version_ends_in_a_signed_image_that_a_simulated_board_serves(tmp_path: Path) -> None:
     """Compiled, held to parity, packed, signed, unpacked and started as a node starts it: it answers as the design does.
 
-    A second version of the same shape is patched into the placed design of the first.
+    A second version keeps the width of the first, so it is patched into what was placed for that.
     """
     for package in ("uvloop", "cryptography"):
         pytest.importorskip(package)
@@ -209,7 +209,7 @@ def test_a_version_ends_in_a_signed_image_that_a_simulated_board_serves(tmp_path
 
     os.environ["EDGELOOP_CACHE"] = str(tmp_path / "cache")
     try:
-        loop, model = loop_of(), write_model(tmp_path / "version")
+        loop, model = loop_of(fpga={"agreement": 0.95}), write_model(tmp_path / "version")
         made = compile_model(loop, loop.targets[0], model, tmp_path / "compiled")
         again = compile_model(loop, loop.targets[0], write_model(tmp_path / "next", seed=1), tmp_path / "again")
     finally:
@@ -217,12 +217,15 @@ def test_a_version_ends_in_a_signed_image_that_a_simulated_board_serves(tmp_path
     assert made.parity.passed
     assert made.parity.exact_rows == 32
     assert made.parity.agreement is not None
-    assert made.parity.agreement >= 0.99
+    assert made.parity.agreement >= 0.95
     certificates = [json.loads((folder / "certificate.json").read_text()) for folder in (made.folder, again.folder)]
     assert [c["bitstream"]["patched"] for c in certificates] == [False, True]
-    assert [c["proof"]["exact"] for c in certificates] == [True, True]
+    assert all(c["proof"]["exact"] == c["proof"]["rows"] >= 3000 for c in certificates)
     board = loads(FpgaBoard, (made.folder / "board.json").read_bytes())
     assert (board.board, board.baud, board.bitstream) == ("ice40_generic", 115_200, "bitstream.bin")
+    tried = [json.loads((folder / "widths.json").read_text())["tried"] for folder in (made.folder, again.folder)]
+    assert len(tried[0]) > 1
+    assert [one["bits"] for one in tried[1]] == [tried[0][-1]["bits"]]
     _serve_image(loop, made.folder, model, tmp_path)
 
 

@@ -1,8 +1,8 @@
 """Rows to judge a quantised model on, for a model folder that holds no data: drawn from the bins of its reference.
 
 Each feature is drawn by itself: a bin as often as training rows lay in it, and a place in that bin evenly; missing as often as
-in training. How features go together is lost by that, so that rows lie farther out than real ones do. The ordinary golden
-rows are real ones. The labels are those of the reference runtime.
+in training. How features go together is lost by that, so that rows lie farther out than real ones do. The labels are those of
+the reference runtime; rows that it has no sound answer to, such as missing values in a linear model, are left out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ ROWS = 4000
 
 
 def drawn(model_dir: Path, count: int = ROWS) -> Evidence:
-    """`count` rows drawn for the folder's model, the same at every call, with the reference's labels. ModelError."""
+    """At most `count` rows drawn for the folder's model, the same at every call, with the reference's labels. ModelError."""
+    import numpy as np
+
     path = model_dir / "reference.json"
     try:
         reference = loads(Reference, path.read_bytes())
@@ -35,8 +37,11 @@ def drawn(model_dir: Path, count: int = ROWS) -> Evidence:
         raise ModelError(f"{path}: {error}") from error
     content = (model_dir / "model.onnx").read_bytes()
     rows = drawn_rows(reference, count, int.from_bytes(hashlib.sha256(content).digest()[:8], "little"))
-    labels, _ = onnxruntime.load(model_dir)(rows)
-    return Evidence(rows, labels)
+    labels, probabilities = onnxruntime.load(model_dir)(rows)
+    sound = np.isfinite(probabilities).all(axis=1)
+    if not sound.any():
+        raise ModelError(f"{path}: expected rows that the model has an answer to, found none of {count}")
+    return Evidence(rows[sound], labels[sound])
 
 
 def drawn_rows(reference: Reference, count: int, seed: int) -> Rows:

@@ -11,6 +11,7 @@ small or too slow; and a circuit that is not proven.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from edgeloop_components.compile.quantised import Judged
     from edgeloop_components.fpga.build import Order
-    from edgeloop_components.fpga.quantise import Evidence
+    from edgeloop_components.fpga.quantise import Evidence, Found
     from edgeloop_components.package.layers import Build, Layer
 
     Rows = npt.NDArray[np.float32]
@@ -73,17 +74,17 @@ def compile_model(model_dir: Path, out: Path, target: Target) -> None:
     from edgeloop_components.fpga.evidence import drawn
     from edgeloop_components.package.layers import host_platform
 
-    evidence = drawn(model_dir)
-    design = _searched(model_dir, evidence, out, target)
-    golden = read_golden(model_dir / "golden.json")
-    _write_golden(out / "golden.json", design, golden.rows)
     order = Order(part=target.part, board=target.fpga.board, baud=target.fpga.baud)
-    rows = np.concatenate([evidence.rows, golden.rows])
-    made = build(design, rows, order, out, progress=_say, base=placed.find(design, order))
-    placed.keep(made.figures, out)
+    evidence = drawn(model_dir)
+    found, base = _searched(model_dir, evidence, order, target)
+    _write_widths(out / WIDTHS_FILE, found, target)
+    golden = read_golden(model_dir / "golden.json")
+    _write_golden(out / "golden.json", found.design, golden.rows)
+    made = build(found.design, np.concatenate([evidence.rows, golden.rows]), order, out, progress=_say, base=base)
+    placed.keep(made.figures, found.widths.bits, out)
     if target.platform != host_platform():
         (out / SIMULATION_FILE).unlink(missing_ok=True)  # it is machine code of this platform
-    _write_board(out, design, order, made.figures.bitstream, target)
+    _write_board(out, found.design, order, made.figures.bitstream, target)
 
 
 def _write_board(out: Path, design: FpgaDesign, order: Order, bitstream: str, target: Target) -> None:
@@ -99,16 +100,25 @@ def _write_board(out: Path, design: FpgaDesign, order: Order, bitstream: str, ta
     (out / BOARD_FILE).write_text(dumps(board) + "\n")
 
 
-def _searched(model_dir: Path, evidence: Evidence, out: Path, target: Target) -> FpgaDesign:
-    """The smallest design, written with the table of what was tried."""
+def _searched(model_dir: Path, evidence: Evidence, order: Order, target: Target) -> tuple[Found, Path | None]:
+    """A design that keeps the floors: of a shape that is placed already where there is one, else the smallest."""
+    from edgeloop_components.fpga import placed
     from edgeloop_components.fpga.quantise import Floors, read, search
 
-    floors = Floors(target.fpga.agreement, target.fpga.accuracy_loss)
-    found = search(read(model_dir / "model.onnx"), evidence, floors, progress=_say_width)
-    (out / DESIGN_FILE).write_text(dumps(found.design) + "\n")
-    document = {"floors": asdict(floors), "kept": asdict(found.widths), "tried": [asdict(one) for one in found.tried]}
-    (out / WIDTHS_FILE).write_text(json.dumps(document, indent=1) + "\n")
-    return found.design
+    graph, floors = read(model_dir / "model.onnx"), Floors(target.fpga.agreement, target.fpga.accuracy_loss)
+    for bits in placed.widths(order):
+        with contextlib.suppress(ModelError):  # too few bits for this version
+            found = search(graph, evidence, floors, bits=[bits])
+            if base := placed.find(found.design, order):
+                _say(f"{bits} bits keep the shape of an earlier version: agreement {found.tried[-1].agreement:.4f}")
+                return found, base
+    return search(graph, evidence, floors, progress=_say_width), None
+
+
+def _write_widths(path: Path, found: Found, target: Target) -> None:
+    floors = {"agreement": target.fpga.agreement, "accuracy_loss": target.fpga.accuracy_loss}
+    document = {"floors": floors, "kept": asdict(found.widths), "tried": [asdict(one) for one in found.tried]}
+    path.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def _say(text: str) -> None:
