@@ -148,7 +148,7 @@ def proven(
     from edgeloop_components.fpga.proof import prove
 
     netlist = order.row.synth if order.row.family in NETLISTS else NETLIST
-    found: dict[str, Any] = prove(design, files, _more(rows), synthesis=netlist, say=progress)
+    found: dict[str, Any] = prove(design, files, list(_more(rows)), synthesis=netlist, say=progress)
     return {**found, "rows_given": len(rows)}
 
 

@@ -83,6 +83,18 @@ def quantise_file(
 
     The width `first`, where it is not 0, is tried before all others: with it a design may have the shape of its predecessor.
     """
+    evidence, source, lone = _evidence(path, calibration, seed)
+    found = _found(read(path), evidence, floors, (bits, first), lambda one: progress(_said(one)))
+    return Quantised(lone, found, floors, evidence.rows, source)
+
+
+def evidence_of(path: Path, calibration: Path | None, seed: int = 0) -> tuple[Evidence, str]:
+    """Rows to judge a file on, the labels that it gives them, and where they come from. ModelError, CalibrationError."""
+    evidence, source, _ = _evidence(path, calibration, seed)
+    return evidence, source
+
+
+def _evidence(path: Path, calibration: Path | None, seed: int) -> tuple[Evidence, str, Lone]:
     lone = read_lone(path)
     if not lone.classifier:
         raise ModelError(
@@ -92,9 +104,7 @@ def quantise_file(
     judged, ranged = given.rows[1::2], given.rows[::2]
     truth = given.truth(lone.adapted.classes)
     labels = lone.outputs(judged)["label"]
-    evidence = Evidence(judged, labels, None if truth is None else truth[1::2], ranged)
-    found = _found(read(path), evidence, floors, (bits, first), lambda one: progress(_said(one)))
-    return Quantised(lone, found, floors, judged, source)
+    return Evidence(judged, labels, None if truth is None else truth[1::2], ranged), source, lone
 
 
 def _found(

@@ -187,6 +187,35 @@ def load_command(
     )
 
 
+@app.command("vendor")
+def vendor_command(
+    file: FileArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="the folder to write")],
+    *,
+    backend: Annotated[str, typer.Option("--backend", help="Vitis, Quartus, oneAPI, Catapult or Libero")] = "Vitis",
+    precision: Annotated[str, typer.Option("--precision", help="of all numbers, in hls4ml's words")] = "ap_fixed<12,5>",
+    calibration: CalibrationOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Emit an hls4ml project of a network for a vendor's tools, and check its C simulation with g++: `emitted, not built`.
+
+    hls4ml and qonnx must be installed; they are not part of edgeloop's extras. No vendor's tool is called.
+
+    Examples:
+
+      edgeloop fpga vendor m.onnx --backend Vitis --calibration rows.csv -o project/
+    """
+    from edgeloop_components.fpga.lone import evidence_of
+    from edgeloop_components.fpga.vendor import BACKENDS, emit_project
+
+    if backend not in BACKENDS:
+        raise UserError(f"--backend: expected one of {', '.join(BACKENDS)}, found {backend!r}")
+    evidence, source = evidence_of(file, calibration, seed)
+    status = emit_project(file, evidence.rows, evidence.labels, out, backend=backend, precision=precision)
+    emit({"out": str(out), "source": source, **status}, lambda: _show(out, _lines(status)), as_json)
+
+
 def _quantised(
     file: Path,
     calibration: Path | None,
