@@ -146,6 +146,8 @@ def compile_and_compare(step: Step, version: str, out: str) -> ParityResult:
     step.note(difference=parity.max_abs_difference)
     if parity.estimator_difference is not None:
         step.note(from_estimator=parity.estimator_difference)
+    if parity.agreement is not None:
+        step.note(agreement=parity.agreement, exact_rows=parity.exact_rows)
     return parity
 
 

