@@ -119,6 +119,8 @@ def _check(want: Expected, frames: Sequence[Frame], what: str) -> None:
             raise ProofError(
                 f"{what}: row {place}: expected {_said(want.design, payload)}, found {_shown(want, frame)}"
             )
+        if frame.sequence != place & 0xFF:
+            raise ProofError(f"{what}: row {place}: expected sequence number {place & 0xFF}, found {frame.sequence}")
     digest = digest_of(want.design)
     found = b"".join(frame.payload for frame in frames[len(want.payloads) :] if frame.operation == Operation.ID)
     if found != encode_id(digest):

@@ -20,7 +20,7 @@ def index_bits(count: int) -> int:
 
 def width_of(least: int, most: int) -> int:
     """Bits that hold least..most: two's complement where `least` is negative, else unsigned; at least 1."""
-    return max(least.bit_length(), most.bit_length()) + 1 if least < 0 else max(1, most.bit_length())
+    return max((~least).bit_length(), most.bit_length()) + 1 if least < 0 else max(1, most.bit_length())
 
 
 def bits_of(value: int, width: int) -> int:
