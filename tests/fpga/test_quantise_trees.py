@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from edgeloop_components.fpga.quantise import Widths, quantised, vector
 from edgeloop_components.fpga.quantise.inputs import applied, pulled
+from edgeloop_components.fpga.quantise.leaves import paid_by, visited
 from edgeloop_components.fpga.quantise.model import Column
+from edgeloop_components.fpga.quantise.reading import shares_of
 from edgeloop_components.onnxgraph import Unsupported, graph_of
 from edgeloop_components.runtimes import ModelError
 from edgeloop_contracts.fpga_model import codes_of, scores_of
@@ -203,6 +205,39 @@ def test_a_threshold_before_a_scaler_is_the_last_value_that_passes(
     assert (applied(column, found) <= wanted).all()
     above = np.nextafter(found, np.float32(np.inf))
     assert ((applied(column, above) > wanted) | np.isinf(found)).all()
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 10**6), before=st.sampled_from(["", "is", "h", "hw"]))
+def test_calibration_rows_reach_onnxruntimes_leaves(seed: int, before: str) -> None:
+    """The float trees that leaves are fitted with go the same way: what is paid adds up to onnxruntime's sums."""
+    model = model_of(forest_lists(seed, MODES, 4, 3, 5 if before.startswith("h") else WIDTH), before)
+    core = shares_of(graph_of(model)).core
+    paid = paid_by(core)  # type: ignore[arg-type]
+    rows = any_rows(seed, VALUES)
+    sums = np.zeros((len(rows), CLASSES))
+    for pays, nodes in zip(paid.pays, visited(paid.core, paid.comparisons, rows), strict=True):
+        sums += np.array([[pays[node][k] for k in range(CLASSES)] for node in nodes.tolist()])
+    assert (sums == answers(model, rows)).all()
+
+
+def test_a_large_leaf_that_rows_do_not_reach_is_cut() -> None:
+    """It would cost all others a bit. Where rows reach it, it stays; without rows, too. Leaves keep to their bits."""
+    # Tree 0: -12 up to -100, 12 beyond 100, else 0. Tree 1: 0.6 up to 0, else -0.6.
+    nodes = [
+        (0, 0, 0, -100.0, 0, 1, 2, "BRANCH_LEQ"), (0, 1, 0, 0.0, 0, 0, 0, "LEAF"),
+        (0, 2, 0, 100.0, 0, 3, 4, "BRANCH_LEQ"), (0, 3, 0, 0.0, 0, 0, 0, "LEAF"), (0, 4, 0, 0.0, 0, 0, 0, "LEAF"),
+        (1, 0, 1, 0.0, 0, 1, 2, "BRANCH_LEQ"), (1, 1, 0, 0.0, 0, 0, 0, "LEAF"), (1, 2, 0, 0.0, 0, 0, 0, "LEAF"),
+    ]  # fmt: skip
+    pays = [(0, 1, 0, -12.0), (0, 3, 0, 0.0), (0, 4, 0, 12.0), (1, 1, 0, 0.6), (1, 2, 0, -0.6)]
+    lists = {name: list(one) for name, one in zip(NODES, zip(*nodes, strict=True), strict=True)}
+    lists |= {name: list(one) for name, one in zip(PAYS, zip(*pays, strict=True), strict=True)}
+    graph = graph_of(model_of(lists, ""))
+    near = np.random.default_rng(0).uniform(-1, 1, (50, WIDTH)).astype(np.float32)
+    designs = [quantised(graph, rows, Widths(4)) for rows in (near[:0], near * 1000, near)]
+    assert [design.fraction_bits for design in designs] == [-1, -1, 0]
+    leaves = [{v for tree in design.forest.trees for leaf in tree.values for v in leaf} for design in designs]  # type: ignore[union-attr]
+    assert leaves == [{-6, 0, 6}, {-6, 0, 6}, {-7, -1, 0, 1, 7}]
 
 
 def test_trees_without_use_are_pruned():

@@ -39,7 +39,7 @@ class Widths:
 
 
 def quantised(graph: Graph, rows: Rows, widths: Widths = Widths()) -> FpgaDesign:
-    """The design of a graph. `rows` [n, features] are what a row usually is: ranges of dense layers are taken from them.
+    """The design of a graph. `rows` [n, features] are as rows usually are: they say what is cut off, and what is lost by that.
 
     Unsupported names the operator that a design has not; ModelError what cannot be done with these widths.
     """
@@ -53,6 +53,6 @@ def made(shares: Shares, features: int, rows: Rows, widths: Widths) -> FpgaDesig
     try:
         if isinstance(shares.core, Dense):
             return dense_design(shares, features, rows, widths.bits)
-        return forest_design(shares, features, widths.bits)
+        return forest_design(shares, features, rows, widths.bits)
     except NotImplementedError as error:
         raise Unsupported(f"{error}; {WAY_OUT}") from error

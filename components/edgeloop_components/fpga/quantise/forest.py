@@ -8,98 +8,64 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from edgeloop_components.fpga.quantise.bounds import forest_ranges, width_of
-from edgeloop_components.fpga.quantise.edges import Comparisons, comparisons_of, fills_of
+from edgeloop_components.fpga.quantise.edges import Comparisons, fills_of
+from edgeloop_components.fpga.quantise.leaves import Fixed, Pays, fixed_point, paid_by, whole
 from edgeloop_components.fpga.quantise.model import Ensemble, Shares
 from edgeloop_components.fpga.quantise.narrow import narrowed
-from edgeloop_components.fpga.quantise.trees import Branch, Leaf, Tree, branches_of, flattened, grown, postorder
+from edgeloop_components.fpga.quantise.trees import Branch, Leaf, Tree, branches_of, flattened, grown
 from edgeloop_components.runtimes import ModelError
 from edgeloop_contracts.fpga import FpgaDesign, FpgaForest, FpgaTail
 
-if TYPE_CHECKING:
-    Pays = dict[int, dict[int, float]]  # leaf: output: what it pays
-
 __all__ = ["forest_design"]
 
-MOST_FRACTION = 60
 
+def forest_design(shares: Shares, features: int, rows: Any, leaf_bits: int) -> FpgaDesign:
+    """The design with signed leaves of `leaf_bits`, fixed by calibration rows [n, features]; there may be none.
 
-def forest_design(shares: Shares, features: int, leaf_bits: int) -> FpgaDesign:
-    """The design with signed leaves of `leaf_bits`. NotImplementedError for forms it has not, ModelError without trees."""
+    NotImplementedError for forms that it has not, ModelError where nothing is left of the trees.
+    """
     core = shares.core
     assert isinstance(core, Ensemble)
-    comparisons = comparisons_of(core)
-    paid = [_paid(core, comparisons, root) for root in core.forest.roots.tolist()]
-    middles = [_middles(pays) for pays in paid]
-    fraction = _fraction(paid, middles, leaf_bits)
+    paid = paid_by(core)
+    fixed = fixed_point(paid, rows, leaf_bits)
     trees = [
-        _tree(comparisons, root, pays, middle, fraction)
-        for root, pays, middle in zip(core.forest.roots.tolist(), paid, middles, strict=True)
+        _tree(paid.comparisons, root, pays, middle, fixed)
+        for root, pays, middle in zip(core.forest.roots.tolist(), paid.pays, paid.middles, strict=True)
     ]
     never_missing = [feature for feature, fill in fills_of(core).items() if fill is not None]
     short = [(narrowed(tree, never_missing), outputs) for tree, outputs in trees]
     kept = [(tree, outputs) for tree, outputs in short if isinstance(tree, Branch)]
     if not kept:
         raise ModelError(f"trees: with leaves of {leaf_bits} bits nothing of them is left; use more bits")
-    base = _base(shares, core, middles, fraction)
+    base = _base(shares, core, paid.middles, fixed)
     for tree, outputs in short:
         for output, value in zip(outputs, tree if isinstance(tree, tuple) else (), strict=False):
             base[output] += value  # of a tree that is one leaf now
-    return _binned(shares, features, kept, tuple(base), fraction)
-
-
-def _paid(core: Ensemble, comparisons: Comparisons, root: int) -> Pays:
-    """What each leaf of a tree pays to each output that the tree pays at all."""
-    leaves = [node for node in postorder(comparisons, root) if comparisons.feature[node] < 0]
-    pays = {leaf: dict(core.forest.pays[leaf]) for leaf in leaves}
-    outputs = sorted({output for pay in pays.values() for output in pay})
-    return {leaf: {k: pay.get(k, 0.0) * core.weight for k in outputs} for leaf, pay in pays.items()}
-
-
-def _middles(pays: Pays) -> dict[int, float]:
-    outputs = next(iter(pays.values()))
-    return {k: (min(pay[k] for pay in pays.values()) + max(pay[k] for pay in pays.values())) / 2 for k in outputs}
-
-
-def _fraction(paid: Sequence[Pays], middles: Sequence[Mapping[int, float]], bits: int) -> int:
-    """The most bits of fraction with which every leaf fits."""
-    reach = max(
-        abs(value - middle[k])
-        for pays, middle in zip(paid, middles, strict=True)
-        for pay in pays.values()
-        for k, value in pay.items()
-    )
-    if not reach > 0 or not math.isfinite(reach):
-        raise ModelError(f"trees: expected leaves that differ, by finite numbers, found a reach of {reach}")
-    most = (1 << (bits - 1)) - 1
-    fraction = math.floor(math.log2(most / reach)) + 1
-    while _whole(reach, fraction) > most:
-        fraction -= 1
-    return min(fraction, MOST_FRACTION)
-
-
-def _whole(value: float, fraction: int) -> int:
-    """The nearest whole number of 2^-fraction; halves go away from 0, so that a tree stays even about its middle."""
-    return int(math.copysign(math.floor(math.ldexp(abs(value), fraction) + 0.5), value))
+    return _binned(shares, features, kept, tuple(base), fixed.fraction)
 
 
 def _tree(
-    comparisons: Comparisons, root: int, pays: Pays, middle: Mapping[int, float], fraction: int
+    comparisons: Comparisons, root: int, pays: Pays, middle: Mapping[int, float], fixed: Fixed
 ) -> tuple[Tree, tuple[int, ...]]:
     """The tree with whole leaves, and the outputs that it changes."""
-    whole = {leaf: {k: _whole(v - middle[k], fraction) for k, v in pay.items()} for leaf, pay in pays.items()}
-    outputs = tuple(k for k in middle if len({pay[k] for pay in whole.values()}) > 1)
-    leaves: dict[int, Leaf] = {leaf: tuple(pay[k] for k in outputs) for leaf, pay in whole.items()}
+    point = fixed.fraction, fixed.most
+    rounded = {leaf: {k: whole(v - middle[k], *point) for k, v in pay.items()} for leaf, pay in pays.items()}
+    outputs = tuple(k for k in middle if len({pay[k] for pay in rounded.values()}) > 1)
+    leaves: dict[int, Leaf] = {leaf: tuple(pay[k] for k in outputs) for leaf, pay in rounded.items()}
     return grown(comparisons, root, leaves), outputs
 
 
-def _base(shares: Shares, core: Ensemble, middles: Sequence[Mapping[int, float]], fraction: int) -> list[int]:
-    """What is added once: the graph's base values, the middles of all trees, and -1/2 where one score is a probability."""
+def _base(shares: Shares, core: Ensemble, middles: Sequence[Mapping[int, float]], fixed: Fixed) -> list[int]:
+    """What is added once: base values, middles, mean errors of the leaves, and -1/2 where one score is a probability."""
     shift = -0.5 if core.outputs == 1 and shares.transform == "identity" else 0.0
-    totals = [math.fsum((value, shift, *(m[k] for m in middles if k in m))) for k, value in enumerate(core.base)]
-    return [_whole(total, fraction) for total in totals]
+    totals = [
+        math.fsum((value, shift, fixed.lost[k], *(m[k] for m in middles if k in m)))
+        for k, value in enumerate(core.base)
+    ]
+    return [whole(total, fixed.fraction) for total in totals]
 
 
 def _binned(
