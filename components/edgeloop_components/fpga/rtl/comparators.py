@@ -92,7 +92,7 @@ class Comparators:
             about = f"Comparators of feature {table.feature}, a word for each code x{table.feature}:{tests}"
             yield f"{table.name}.v", memory(table.name, about, len(table.tests), 1 << table.address)
             words = [self._word(table, code) for code in range(1 << table.address)]
-            yield f"{table.name}.hex", image(words, len(table.tests), 1 << table.address)
+            yield f"{table.name}.hex", image(words, len(table.tests))
 
     def _word(self, table: Table, code: int) -> int:
         last = len(self.forest.thresholds[table.feature])

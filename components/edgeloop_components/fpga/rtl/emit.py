@@ -46,4 +46,4 @@ def _core_files(design: FpgaDesign, options: RtlOptions) -> dict[str, str]:
 def _identity(design: FpgaDesign) -> str:
     """What ID answers, the last byte at address 1."""
     answer = bytes([PROTOCOL]) + bytes.fromhex(digest_of(design).removeprefix("sha256:"))
-    return image([0, *reversed(answer)], 8, 64)
+    return image([0, *reversed(answer)], 8)

@@ -7,7 +7,7 @@ shifts that the core does not know.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from edgeloop_components.fpga.rtl.frames import score_bytes
 from edgeloop_components.fpga.rtl.options import RtlError
@@ -19,7 +19,6 @@ __all__ = ["perceptron_files"]
 FIXED = ("mac_core.v", "lane.v", "activations.v", "requantise.v", "largest.v")
 MOST_BITS = 16
 LEAST_SHIFT_BITS = 4
-LEAST_WORDS = 64  # of a memory whose contents are patched
 MARGIN = 2  # bits of a sum for biases, beyond the widest sum of products
 
 
@@ -29,8 +28,8 @@ def perceptron_files(design: FpgaDesign, model: FpgaPerceptron, lanes: int) -> d
     widest = max(len(layer.weights) for layer in model.layers)
     lanes = min(lanes, widest)
     sum_bits, shift_bits = _sum_bits(design, model), _shift_bits(model)
-    words = _filled(_weight_words(model, lanes))
-    outputs = _filled(_output_words(model, lanes, sum_bits, shift_bits))
+    words = list(_weight_words(model, lanes))
+    outputs = list(_output_words(model, lanes, sum_bits, shift_bits))
     output_bits = 3 + shift_bits + sum_bits
     w_width = lanes * model.bits
     parameters = {
@@ -55,9 +54,9 @@ def perceptron_files(design: FpgaDesign, model: FpgaPerceptron, lanes: int) -> d
         **{name: fixed(name) for name in FIXED},
         "core.v": _core(parameters),
         "weights.v": memory("weights", about_weights, w_width, len(words)),
-        "weights.hex": image(words, w_width, 1 << index_bits(len(words))),
+        "weights.hex": image(words, w_width),
         "outputs.v": memory("outputs", about_outputs, output_bits, len(outputs)),
-        "outputs.hex": image(outputs, output_bits, 1 << index_bits(len(outputs))),
+        "outputs.hex": image(outputs, output_bits),
     }
 
 
@@ -94,12 +93,6 @@ def _sum_bits(design: FpgaDesign, model: FpgaPerceptron) -> int:
 
 def _shift_bits(model: FpgaPerceptron) -> int:
     return max(LEAST_SHIFT_BITS, max(layer.shift for layer in model.layers).bit_length())
-
-
-def _filled(words: Iterable[int]) -> list[int]:
-    """With zeros up to LEAST_WORDS, which a block RAM holds anyway: a short column of contents could not be told from others."""
-    found = list(words)
-    return found + [0] * (LEAST_WORDS - len(found))
 
 
 def _groups(layer: DenseLayer, lanes: int) -> Iterator[Sequence[Sequence[int]]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 
-__all__ = ["bits_of", "fixed", "image", "index_bits", "memory", "width_of"]
+__all__ = ["bits_of", "depth_of", "fixed", "image", "index_bits", "memory", "width_of"]
+
+LEAST_DEPTH = 64  # of a memory whose contents are patched; block RAMs are deeper anyway
 
 
 def fixed(name: str) -> str:
@@ -30,24 +32,29 @@ def bits_of(value: int, width: int) -> int:
     return value & ((1 << width) - 1)
 
 
-def image(words: Sequence[int], width: int, depth: int) -> str:
-    """A memory's contents for $readmemh: `depth` lines, zeros after the last word."""
+def depth_of(words: int) -> int:
+    """Words of a memory that holds so many: a power of two. A short column could not be told from others in a placed design."""
+    return max(LEAST_DEPTH, 1 << index_bits(words))
+
+
+def image(words: Sequence[int], width: int) -> str:
+    """A memory's contents for $readmemh, zeros after the last word."""
     digits = -(-width // 4)
-    return "".join(f"{word:0{digits}x}\n" for word in (*words, *[0] * (depth - len(words))))
+    return "".join(f"{word:0{digits}x}\n" for word in (*words, *[0] * (depth_of(len(words)) - len(words))))
 
 
 def memory(name: str, what: str, width: int, words: int) -> str:
-    """A module with a read-only memory of 2^n words in block RAM, loaded from `<name>.hex`; `data` comes a clock later."""
-    address = index_bits(words)
+    """A module with a read-only memory in block RAM, loaded from `<name>.hex`; `data` comes a clock later."""
+    depth = depth_of(words)
     return f"""// {what}
 // `data` follows `address` by one clock.
 module {name} (
     input  wire        clk,
-    input  wire [{address - 1}:0] address,
+    input  wire [{index_bits(depth) - 1}:0] address,
     output reg  [{width - 1}:0] data
 );
     (* ram_style = "block", rom_style = "block" *)
-    reg [{width - 1}:0] memory [0:{(1 << address) - 1}];
+    reg [{width - 1}:0] memory [0:{depth - 1}];
     initial $readmemh("{name}.hex", memory);
 
     always @(posedge clk) data <= memory[address];
