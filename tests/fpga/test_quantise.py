@@ -78,8 +78,8 @@ def test_categories_before_trees() -> None:
     features[2] = SimpleNamespace(name="kind", kind="category", categories=("a", "b", "c", "d"))
     made = {}
     for name, params in {
-        "ensemble.HistGradientBoostingClassifier": {"max_iter": 10},
-        "ensemble.RandomForestClassifier": {"n_estimators": 10},
+        "ensemble.HistGradientBoostingClassifier": {"max_iter": 5, "max_leaf_nodes": 8},
+        "ensemble.RandomForestClassifier": {"n_estimators": 5, "max_depth": 6},
         "linear_model.LogisticRegression": {},
     }.items():
         model = fit_model(Train(estimator=f"sklearn.{name}", params=params), features, x[:800], y[:800].astype(object))
@@ -100,13 +100,14 @@ FAMILIES = ("logistic", "mlp", "boosting", "histograms", "forest", "scaled_fores
 def trained(name: str, classes: int, *, missing: bool = False) -> tuple[Any, Any, Any]:
     """The finished graph of training, and 700 rows that it has not seen, with their true classes."""
     from edgeloop_components.train.calibration import Temperature
+    from edgeloop_components.train.estimator import one_thread
     from edgeloop_components.train.export import to_raw
     from edgeloop_components.train.graph import finished
 
     x, y = data(classes)
     if missing:
         x[np.random.default_rng(1).random(x.shape) < 0.1] = np.nan
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), one_thread():
         warnings.simplefilter("ignore")
         model = estimator(name).fit(x[:800], y[:800])
         names: Any = [SimpleNamespace(name=f"f{place}") for place in range(FEATURES)]
