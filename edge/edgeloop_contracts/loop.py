@@ -177,7 +177,12 @@ class Fpga(Contract):
         0.005, doc="most accuracy that may be lost, where labels are there", minimum=0, maximum=1
     )
     board: str = option("", doc="such as icebreaker; empty: the first known board with the part")
-    device: str = option("", doc="such as /dev/ttyUSB1; empty: no board, the design is simulated on the node")
+    device: str = option(
+        "",
+        doc="such as /dev/ttyUSB1; empty: no board, the design is simulated on the node",
+        pattern=r"|/dev/[A-Za-z0-9][A-Za-z0-9._-]{0,62}",
+        form="a device directly in /dev, such as /dev/ttyUSB1",
+    )
     baud: int = option(115200, doc="bits per second of a serial link", minimum=1200)
 
 
