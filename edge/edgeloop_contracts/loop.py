@@ -141,8 +141,7 @@ class Budget(Contract):
     image_mib: float | None = option(None, minimum=0)
     requests_per_s: float | None = option(
         None,
-        doc="what a server must bear: its CPU is planned for it, a model shown not to bear it is refused; "
-        "absent: planned for 50, and only told whether they are borne",
+        doc="what a server must bear, and CPU is planned for; absent: planned for 50, and refused for none",
         minimum=0.1,
     )
 

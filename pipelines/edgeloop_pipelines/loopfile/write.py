@@ -33,6 +33,8 @@ EXAMPLES: dict[str, str] = {  # what a field that is empty could hold
     "validate.slices": "[device]",
     "targets.nodes.labels": "{edgeloop.dev/group: edge}",
     "targets.part": "ice40-up5k",
+    "targets.fpga.board": "icebreaker",
+    "targets.fpga.device": "/dev/ttyUSB1",
     "targets.budget.latency_p99_ms": "5",
     "targets.budget.memory_mib": "256",
     "targets.budget.cpu_m": "500",
