@@ -157,7 +157,9 @@ class ParityResult(Contract):
     )
     agreement_floor: float | None = option(None, doc="least share", minimum=0, maximum=1)
     agreement_rows: int = option(0, doc="drawn from the reference's bins", minimum=0)
-    exact_rows: int = option(0, doc="golden rows with the same scores in the simulated circuit and the model", minimum=0)
+    exact_rows: int = option(
+        0, doc="golden rows with the same scores in the simulated circuit and the model", minimum=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
