@@ -17,11 +17,12 @@ class Board {
 
     void give(unsigned char byte) { exchange(byte); }
 
-    void pause() {  // reads until there was nothing but 00 for a while, which is more than a reply can hold in a row
-        run(20'000);
+    // Reads from the first moment on, so that a reply may become ready at any clock of a byte; until there was nothing but 00
+    // for a while, which is more than a reply can hold in a row.
+    void pause() {
         std::vector<unsigned char> heard;
         size_t last = 0;
-        while (heard.size() < last + 64) {
+        for (const uint64_t begun = now_; now_ < begun + 20'000 || heard.size() < last + 64;) {
             heard.push_back(exchange(0));
             if (heard.back()) last = heard.size();
         }
@@ -37,7 +38,7 @@ class Board {
     unsigned char exchange(unsigned char byte) {
         unsigned char read = 0;
         top_.cs_n = 0;
-        run(6);
+        run(6 + gap_++ % 7);
         for (int k = 7; k >= 0; --k) {
             top_.mosi = byte >> k & 1;
             run(4);
@@ -56,8 +57,11 @@ class Board {
             top_.eval();
             top_.clk = 0;
             top_.eval();
+            ++now_;
         }
     }
 
     Vtop top_;
+    uint64_t now_ = 0;
+    unsigned gap_ = 0;
 };

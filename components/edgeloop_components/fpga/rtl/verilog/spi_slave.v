@@ -25,7 +25,7 @@ module spi_slave (
 
     assign r_data = r_bits;
     assign miso = t_bits[7];
-    assign t_ready = !loaded && !away[1];
+    assign t_ready = !loaded && !away[1] && !rising && !falling;
 
     always @(posedge clk) begin
         clock <= {clock[1:0], sck};
