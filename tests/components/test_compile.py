@@ -146,11 +146,14 @@ def test_golden_rows_must_be_there(model_dir: Path, tmp_path: Path, golden: str)
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ({"runtime": "fpga", "part": "x"}, r"expected a runtime of this edgeloop \(native, onnxruntime\), got fpga"),
+        (
+            {"runtime": "fpga", "part": "ice40-up5k", "platform": "linux/riscv64"},
+            "fpga runs on linux/amd64, linux/arm64, not on linux/riscv64",
+        ),
         ({"platform": "linux/riscv64"}, "onnxruntime runs on linux/amd64, linux/arm64, not on linux/riscv64"),
     ],
 )
-def test_an_unknown_runtime_or_platform_is_refused(
+def test_a_platform_that_a_runtime_does_not_run_on_is_refused(
     target: dict[str, str], said: str, model_dir: Path, tmp_path: Path
 ) -> None:
     """What there is no row for is refused with what there is."""

@@ -143,6 +143,22 @@ def test_a_board_is_needed_where_the_target_has_a_device() -> None:
     assert needs(loop_of().targets[0]) == ""
 
 
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ({"part": "ice40-up4k"}, "part: expected one of .*, found 'ice40-up4k'"),
+        ({"fpga": {"board": "ulx3s-25f"}}, "board ulx3s-25f: expected one with ice40-up5k, found ecp5-25k"),
+    ],
+)
+def test_a_part_or_board_that_there_is_not_is_named_at_once(target: Any, says: str, tmp_path: Path) -> None:
+    """Before the model is looked at."""
+    from edgeloop_components.fpga.parts import PartUnknown
+    from edgeloop_components.runtimes import RUNTIMES
+
+    with pytest.raises(PartUnknown, match=says):
+        RUNTIMES["fpga"].compile(tmp_path / "absent", tmp_path, loop_of(**target).targets[0])
+
+
 @pytest.mark.parametrize("simulation", [True, False])
 def test_the_profiler_measures_without_a_board(simulation: bool, tmp_path: Path) -> None:
     """The circuit's program where there is one, else the integers; never the target's device. What it was, it says."""

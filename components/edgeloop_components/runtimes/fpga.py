@@ -75,6 +75,7 @@ def compile_model(model_dir: Path, out: Path, target: Target) -> None:
     from edgeloop_components.package.layers import host_platform
 
     order = Order(part=target.part, board=target.fpga.board, baud=target.fpga.baud)
+    _say(f"{order.row.name} on {order.place.title}")  # an unknown part or board is found before the long search
     evidence = drawn(model_dir)
     found, base = _searched(model_dir, evidence, order, target)
     _write_widths(out / WIDTHS_FILE, found, target)
