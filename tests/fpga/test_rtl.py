@@ -135,6 +135,30 @@ def test_comparisons_that_every_code_passes_are_constants() -> None:
     assert comparators.name(1, 3, True) == comparators.name(1, 3, False) == "c2"
 
 
+@pytest.mark.parametrize("count", [3, 15, 16, 40, 300])
+def test_comparisons_in_logic_are_right_for_every_code(count: int) -> None:
+    """The text of each comparison, read as Python, over every code that the feature has."""
+    design = samples.boosting()
+    assert design.forest is not None
+    thresholds = (tuple(map(float, range(count))), *design.forest.thresholds[1:])
+    forest = dataclasses.replace(design.forest, thresholds=thresholds)
+    comparators = Comparators(_with(design, missing=(count + 1, 15, 16, 15)), forest, RtlOptions())
+    for edge, missing_left in itertools.product(range(-1, count + 1), (False, True)):
+        comparators.name(0, edge, missing_left)
+    lines = "\n".join(comparators.lines())
+    found = re.findall(r"c\d+ <= (.*);  // x0 <= (-?\d+)( or missing)?", lines)
+    assert len(found) >= 2 * count
+    tests = [(eval(f"lambda x0_0, x0_1, x0_2: {_as_python(text)}"), edge, missing) for text, edge, missing in found]
+    for code in range(count + 2):
+        bits = [[code >> 4 * chunk & 15 <= k for k in range(16)] for chunk in range(3)]
+        for test, edge, missing in tests:
+            assert test(*bits) == (code <= int(edge) or (bool(missing) and code > count)), (edge, missing, code)
+
+
+def _as_python(text: str) -> str:
+    return text.replace("~(", "1 ^ (").replace("1'b0", "0")
+
+
 def test_tables_hold_what_the_comparators_say_of_every_code() -> None:
     files = emit(samples.boosting(trees=40), TABLES)
     assert "table_3.v" in files
