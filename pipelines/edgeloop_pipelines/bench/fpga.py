@@ -1,6 +1,7 @@
 """`make bench-fpga`: three classifiers through the whole FPGA flow, and a retrained one patched. Exit code 1: a bar is missed.
 
-Times are of this machine as it is while it runs. Area and timing are nextpnr's, static, for one seed; nothing runs on hardware.
+Wall times are of this machine as busy as it is; the bar of three minutes is held against processor time. Area and timing are
+nextpnr's, static, for one seed; nothing runs on hardware.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Result:
     """What was measured of a case, and which bars it misses."""
 
     case: Case
-    seconds: float  # synthesis, place and route, pack
+    seconds: float  # synthesis, place and route, pack, on this machine as busy as it was
+    cpu_seconds: float  # the same in processor time, which is what idle cores would take
     proof_seconds: float
     peak_mib: float
     luts: int
@@ -132,12 +134,12 @@ def _progress(line: str) -> None:
 
 def _result(case: Case, found: Found, built: Built, seconds: float) -> Result:
     figures, proof = built.figures, built.certificate["proof"]
-    own_s = sum(figures.seconds.values())
+    own_s, cpu_s = sum(figures.seconds.values()), sum(figures.cpu_seconds.values())
     cycles = int(proof["cycles"]["most"])
     latency_us = cycles / figures.fmax_mhz
     agreement = found.tried[-1].agreement
     checks = {
-        f"{own_s:.0f} s of {SECONDS:.0f}": own_s > SECONDS,
+        f"{cpu_s:.0f} s of CPU of {SECONDS:.0f}": cpu_s > SECONDS,
         f"{figures.peak_mib:.0f} MiB of {PEAK_MIB:.0f}": figures.peak_mib > PEAK_MIB,
         f"{figures.used['luts']} LUT of {case.bars.luts}": _over(figures.used["luts"], case.bars.luts),
         f"{latency_us:.3g} us of {case.bars.latency_us}": _over(latency_us, case.bars.latency_us),
@@ -147,6 +149,7 @@ def _result(case: Case, found: Found, built: Built, seconds: float) -> Result:
     return Result(
         case=case,
         seconds=round(own_s, 1),
+        cpu_seconds=round(cpu_s, 1),
         proof_seconds=round(seconds - own_s, 1),
         peak_mib=figures.peak_mib,
         luts=figures.used["luts"],
@@ -171,7 +174,8 @@ def _line(result: Result) -> str:
     case = result.case
     bars = "bars hold" if not result.missed else "MISSED: " + ", ".join(result.missed)
     return (
-        f"{case.model} on {case.part}: {result.seconds:g} s and {result.proof_seconds:g} s of proof, {result.peak_mib:.0f} MiB; "
+        f"{case.model} on {case.part}: {result.seconds:g} s ({result.cpu_seconds:g} s CPU), proof "
+        f"{result.proof_seconds:g} s, {result.peak_mib:.0f} MiB; "
         f"{result.luts:,} LUT, {result.fmax_mhz:g} MHz, {result.cycles} cycles, {result.latency_us:.3g} us (core, static timing, "
         f"excluding the link); agreement {result.agreement:.2%}; {result.exact:,} of {result.rows:,} rows bit-exact, "
         f"{result.netlist_rows:,} on the netlist; {bars}"
