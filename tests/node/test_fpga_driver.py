@@ -215,9 +215,6 @@ def test_noise_without_end_is_no_quiet_line() -> None:
         def write(self, _data: bytes, _until_s: float) -> None:
             """Nobody hears it."""
 
-        def discard(self) -> None:
-            """It comes again."""
-
         def close(self) -> None:
             """Nothing is held."""
 

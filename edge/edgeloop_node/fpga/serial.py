@@ -6,7 +6,6 @@ Refuses what is no terminal, a speed that the kernel has no name for, and a port
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import select
@@ -108,13 +107,6 @@ class SerialPort:
                 continue
             except OSError as error:
                 raise self._lost(error) from error
-
-    def discard(self) -> None:
-        """Throws away what has come and was not read."""
-        try:
-            termios.tcflush(self._handle, termios.TCIFLUSH)
-        except (OSError, termios.error) as error:
-            raise self._lost(OSError(errno.EIO, str(error))) from error
 
     def close(self) -> None:
         """Closes it; a second time does nothing."""
