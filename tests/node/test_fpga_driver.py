@@ -35,8 +35,9 @@ class Line:
     design: FpgaDesign
     spoil: Spoil
     path: str = ""
+    hear: Spoil = lambda _, heard: heard  # of a request, the same
     exchanges: int = 0
-    heard: bytes = b""
+    requests: int = 0
     ended: threading.Event = field(default_factory=threading.Event)
 
     def serve(self, end: int) -> None:
@@ -45,9 +46,8 @@ class Line:
             if not select.select([end], [], [], 0.01)[0]:
                 os.write(end, core.quiet() if core.waiting else b"")
                 continue
-            data = os.read(end, 4096)
-            self.heard += data
-            sent = core.take(data)
+            self.requests += 1
+            sent = core.take(self.hear(self.requests, os.read(end, 4096)) or b"")
             if sent:
                 self.exchanges += 1
                 spoilt = self.spoil(self.exchanges, sent)
@@ -57,10 +57,14 @@ class Line:
 
 
 @contextlib.contextmanager
-def line(design: FpgaDesign = DESIGN, spoil: Spoil = lambda _, sent: sent) -> Iterator[Line]:
+def line(
+    design: FpgaDesign = DESIGN,
+    spoil: Spoil = lambda _, sent: sent,
+    hear: Spoil = lambda _, heard: heard,
+) -> Iterator[Line]:
     end, outer = os.openpty()
     make_raw(outer, 115_200)
-    made = Line(design, spoil, os.ttyname(outer))
+    made = Line(design, spoil, os.ttyname(outer), hear)
     thread = threading.Thread(target=_serve, args=(made, end))
     thread.start()
     try:
@@ -133,6 +137,31 @@ def test_a_bad_line_is_got_over(what: str, spoil: Spoil) -> None:
             assert speaks.infer(codes) == (label_of(DESIGN, scores), scores), what
         assert speaks.figures.answers == 4
         assert speaks.figures.retries <= 3
+
+
+@pytest.mark.parametrize(
+    ("what", "hear"),
+    [
+        ("a byte lost", lambda n, heard: heard if n > 1 else heard[:3] + heard[4:]),
+        ("the head lost", lambda n, heard: heard if n > 1 else heard[2:]),
+        ("the end lost", lambda n, heard: heard if n > 1 else heard[:-2]),
+        ("all of it lost", lambda n, heard: heard if n > 1 else b""),
+        ("a flipped bit", lambda n, heard: heard if n > 1 else heard[:4] + bytes((heard[4] ^ 1,)) + heard[5:]),
+        ("another length", lambda n, heard: heard if n > 1 else heard[:3] + b"\xf0" + heard[4:]),
+        ("another operation", lambda n, heard: heard if n > 1 else heard[:1] + b"\x03" + heard[2:]),
+        ("noise before it", lambda n, heard: (b"\xa5\x01\x09" if n == 1 else b"") + heard),
+        ("the same twice", lambda n, heard: heard * (1 + (n == 1))),
+    ],
+)
+def test_a_request_that_is_damaged_on_its_way_is_asked_again(what: str, hear: Spoil) -> None:
+    """The core refuses it, or says nothing; this row and those after it are answered rightly."""
+    with line(hear=hear) as made, contextlib.closing(SerialPort.open(made.path, 115_200)) as port:
+        speaks = Driver(port, DESIGN, FAST)
+        for row in samples.rows(DESIGN, 4):
+            codes = codes_of(DESIGN, row)
+            assert speaks.infer(codes)[1] == scores_of(DESIGN, codes), what
+        assert speaks.figures.answers == 4
+        assert speaks.figures.retries <= 2
 
 
 def test_an_answer_that_comes_late_is_of_no_other_row() -> None:
