@@ -11,7 +11,16 @@ import pytest
 from edgeloop_components.compile.core import ParityError, compile_model
 from edgeloop_components.runtimes import ModelError, RuntimeRefused
 from edgeloop_components.runtimes.onnxruntime import session
-from edgeloop_contracts import Loop, from_json
+from edgeloop_contracts import CalibrationMap, FeatureReference, Loop, Reference, dumps, from_json
+
+REFERENCE = Reference(
+    loop="small",
+    schema_hash="0" * 16,
+    rows=40,
+    features=(FeatureReference(name="a", kind="number"), FeatureReference(name="b", kind="number")),
+    classes=("no", "yes"),
+    calibration=CalibrationMap(x=(0.0, 1.0), y=(0.0, 1.0)),
+)
 
 
 def make_loop(**target: object) -> Loop:
@@ -58,7 +67,7 @@ def model_dir(tmp_path: Path) -> Path:
     labels, probabilities = session(make_onnx(0.1)).run(["label", "probabilities"], {"X": rows})
     golden = {"rows": rows.tolist(), "labels": labels.tolist(), "probabilities": probabilities.tolist()}
     (folder / "golden.json").write_text(json.dumps(golden))
-    (folder / "reference.json").write_text("{}")
+    (folder / "reference.json").write_text(dumps(REFERENCE))
     return folder
 
 

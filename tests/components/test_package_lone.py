@@ -69,19 +69,6 @@ def test_a_signer_signs_index_and_images(file: Path, tmp_path: Path) -> None:
         verify_image(tmp_path / "root", public)
 
 
-def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
-    """A regressor has no server: refused by name, and nothing is written."""
-    from skl2onnx import to_onnx
-    from sklearn.linear_model import LinearRegression
-
-    rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
-    path = tmp_path / "r.onnx"
-    path.write_bytes(to_onnx(LinearRegression().fit(rows, rows[:, 0]), rows[:1]).SerializeToString())
-    with pytest.raises(PackageError, match="only classifiers have a server"):
-        packed(path, tmp_path / "images")
-    assert not (tmp_path / "images").exists()
-
-
 def test_an_unproved_platform_is_refused(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A platform that cannot be run here is not packed: the error names the package to install."""
     foreign = "linux/riscv64" if host_platform() != "linux/riscv64" else "linux/arm64"

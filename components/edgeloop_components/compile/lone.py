@@ -109,6 +109,7 @@ def read_lone(path: Path, *, name: str = "", version: int = 0) -> Lone:
         taken = adapted(original, classify=False)  # its scores are no probabilities
         graph = graph_of(taken.model)
         answers = _answers(session(content, str(path)), taken)
+    _check_batch(path, graph, taken)
     return Lone(
         path=path,
         digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
@@ -120,6 +121,16 @@ def read_lone(path: Path, *, name: str = "", version: int = 0) -> Lone:
         outputs=answers,
         power=power_of(original) if taken.classes else 1.0,
     )
+
+
+def _check_batch(path: Path, graph: Graph, taken: Adapted) -> None:
+    """ModelError for a graph without classes that takes neither one row nor any number: no server can ask it."""
+    size = (graph.input.shape or (None,))[0]
+    if not taken.classes and isinstance(size, int) and size != 1:
+        name = graph.input.name
+        raise ModelError(
+            f"{path}: input {name!r}: expected any number of rows, or one at a time, found {size} at a time; export it anew"
+        )
 
 
 def _name(original: Any, path: Path) -> str:

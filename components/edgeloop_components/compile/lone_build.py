@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop_components.compile.lone import Lone
-from edgeloop_components.compile.lone_documents import servable, write_documents
+from edgeloop_components.compile.lone_documents import check_servable, servable, write_documents
 from edgeloop_components.native.build import build_library, build_predict, build_server, software, write_source
 from edgeloop_components.native.emit import Emitted
 from edgeloop_components.native.toolchain import version as zig_version
-from edgeloop_components.runtimes import RUNTIMES, ModelError, RuntimeRefused
+from edgeloop_components.runtimes import RUNTIMES, RuntimeRefused
 from edgeloop_components.runtimes.onnxruntime import compile_adapted
 
 __all__ = ["MANIFEST", "OutputError", "build_lone", "build_program", "replacing"]
@@ -157,8 +157,7 @@ def _onnxruntime(
     lone: Lone, folder: Path, platforms: Sequence[str], _instruction_set: str, say: Say
 ) -> Mapping[str, Mapping[str, Any]]:
     """A model folder for `edgeloop-node server --model`, the same for every platform."""
-    if not servable(lone):
-        raise ModelError(f"{lone.path}: expected rows that a server can answer and count, found wider ones")
+    check_servable(lone)
     compile_adapted(lone.adapted.model, folder, str(lone.path), classifier=lone.classifier)
     say(f"model.onnx: checked, {(folder / 'model.onnx').stat().st_size} bytes")
     return {platform: {} for platform in platforms}

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-__all__ = ["servable", "write_documents"]
+__all__ = ["check_servable", "servable", "write_documents"]
 
 GOLDEN_ROWS, MOST_EDGES = 48, 31
 GOLDEN_NUMBERS = 16_384  # of all golden rows of a graph that is no classifier: 64 KiB in its server
@@ -57,10 +57,25 @@ def servable(lone: Lone) -> bool:
 
     A classifier is served in any case.
     """
+    return max(_longest(lone)) <= MOST_BYTES
+
+
+def check_servable(lone: Lone) -> None:
+    """ModelError, with the numbers, for what has no server."""
+    answer, report = _longest(lone)
+    if max(answer, report) > MOST_BYTES:
+        raise ModelError(
+            f"{lone.path}: expected rows that a server can answer and count in {MOST_BYTES} bytes each, found an answer of "
+            f"{answer} and a report of {report} bytes; a program that predicts is made by: edgeloop model compile"
+        )
+
+
+def _longest(lone: Lone) -> tuple[int, int]:
+    """Bytes of an answer to a row and of a report, at most; of a classifier nothing that counts here."""
     if lone.classifier:
-        return True
+        return 0, 0
     answer = sum(tensor.width * VALUE_BYTES[tensor.datatype] for tensor in _tensors(lone, _one_answer(lone)))
-    return max(answer + HEAD_BYTES, report_bytes(_reference(lone))) <= MOST_BYTES
+    return answer + HEAD_BYTES, report_bytes(_reference(lone))
 
 
 def _one_answer(lone: Lone) -> Mapping[str, Array]:

@@ -3,8 +3,8 @@
 Parity comes first, on every platform, with the very program that is packed: a model that does not hold, or a platform that
 cannot be run here, is refused, and nothing is written. With a signer the index and every image below it are signed.
 
-Refuses, before it compiles anything, a place that is no image layout and cannot become one; then what is no classifier (it has
-no server), a failed parity, and what package/core.py refuses.
+Refuses, before it compiles anything, a place that is no image layout and cannot become one, and rows that are too wide for a
+server; then a failed parity, and what package/core.py refuses.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.compile.lone import Lone
 from edgeloop_components.compile.lone_build import build_lone
+from edgeloop_components.compile.lone_documents import check_servable
+from edgeloop_components.compile.lone_loop import loop_around
 from edgeloop_components.compile.lone_parity import PlatformParity, parity_lone
 from edgeloop_components.package.core import index_packages, package
 from edgeloop_components.package.layers import PackageError
 from edgeloop_components.package.place import check_place
-from edgeloop_contracts import Loop, ModelVersion, Package, ParityResult, from_json, loads, to_json
+from edgeloop_contracts import ModelVersion, Package, ParityResult, loads, to_json
 
 if TYPE_CHECKING:
     from edgeloop_components.signing.keys import Signer
@@ -63,11 +65,11 @@ def package_lone(
 ) -> LonePackage:
     """Writes images and index into `layout`. PackageError, ModelError, Unsupported, ToolchainError, RuntimeRefused."""
     check_place(layout)
-    if not lone.classifier:
-        raise PackageError(f"{lone.path}: only classifiers have a server to pack; this one gives no probabilities")
+    check_servable(lone)
     proofs = _proofs(lone, platforms, runtime, seed, say)
     name = repository or f"edgeloop/{lone.name}"
-    loop, sign = _loop_of(lone, platforms, runtime), _file_signer(signer, loop=lone.name, version=lone.version)
+    loop = loop_around(lone.name, _targets(platforms, runtime))
+    sign = _file_signer(signer, loop=lone.name, version=lone.version)
     with tempfile.TemporaryDirectory(prefix="edgeloop-package-") as temporary:
         compiled = Path(temporary, "compiled")
         build_lone(lone, compiled, platforms=platforms, runtime=runtime, seed=seed, say=say)
@@ -149,23 +151,8 @@ def _target_name(platform: str) -> str:
     return platform.replace("/", "-")
 
 
-def _loop_of(lone: Lone, platforms: Sequence[str], runtime: str) -> Loop:
-    """A loop around a model that has none: a target for each platform."""
-    targets = [
-        {"name": _target_name(p), "platform": p, "runtime": runtime, "nodes": {"group": _target_name(p)}}
-        for p in platforms
-    ]
-    return from_json(
-        Loop,
-        {
-            "apiVersion": "edgeloop.dev/v1alpha1",
-            "kind": "Loop",
-            "metadata": {"name": lone.name},
-            "data": {"source": "none", "label": "label", "features": list(lone.adapted.features)},
-            "train": {"onnx": lone.path.name},
-            "targets": targets,
-        },
-    )
+def _targets(platforms: Sequence[str], runtime: str) -> list[dict[str, str]]:
+    return [{"name": _target_name(p), "platform": p, "runtime": runtime} for p in platforms]
 
 
 def _one_platform(compiled: Path, folder: Path, platform: str) -> Path:

@@ -3,8 +3,8 @@
 The ways: each runtime that runs on the platform; the native one also for the instruction set of the target's nodes;
 onnxruntime with 8-bit weights where the graph has large matrix products with constant weights (trees and scalers gain
 nothing); and both of onnxruntime's with 2, 4, ... threads, as far as there are cores and the budget pays for them. A native
-server has one thread. Accuracy is the share of sample rows that get the label
-of the reference, times what the reference itself scores.
+server has one thread. Accuracy is the share of sample rows that are answered as the reference does (`accuracy`), times what the
+reference itself scores.
 
 A quantised model answers otherwise than the reference, so its golden rows are its own, and the parity of a pipeline refuses it:
 it is measured to show what it would bring. A way that cannot be compiled or measured is left out and told.
@@ -22,12 +22,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgeloop_components.profile.accuracy import agreeing
 from edgeloop_components.profile.cgroups import Groups
 from edgeloop_components.profile.core import QUICK, BudgetError, Plan, ProfileError, profile
 from edgeloop_components.profile.load import LoadError
 from edgeloop_components.profile.pareto import Candidate
 from edgeloop_components.profile.plan import Rung, further_rungs
-from edgeloop_components.profile.rows import sample_rows
 from edgeloop_components.runtimes import RUNTIMES, ModelError, RuntimeRefused
 from edgeloop_contracts import Loop, Reference, ResourceProfile, Target, loads
 from edgeloop_contracts.loop import THREADED, Budget
@@ -37,7 +37,6 @@ __all__ = ["Way", "light_latency_ms", "measure_all", "quantised", "ways"]
 DOCUMENTS = ("reference.json", "golden.json", "version.json")
 LEAST_WEIGHTS = 4096  # of one matrix, below which 8 bits save nothing worth an error
 PRODUCTS = frozenset(("MatMul", "Gemm", "Conv"))
-ROWS = 1000
 LEFT_OUT = (ModelError, RuntimeRefused, ProfileError, LoadError, BudgetError)  # of one way, not of the comparison
 
 
@@ -155,7 +154,7 @@ def _compiled(way: Way, model_dir: Path, folder: Path) -> Path:
     shutil.copytree(model_dir, source)
     out.mkdir()
     if way.quantised:
-        why = quantised(model_dir / "model.onnx", source / "model.onnx")
+        why = _no_labels(model_dir) or quantised(model_dir / "model.onnx", source / "model.onnx")
         if why:
             raise ModelError(f"8-bit weights do not apply: {why}")
         _own_golden(source)
@@ -163,6 +162,13 @@ def _compiled(way: Way, model_dir: Path, folder: Path) -> Path:
         shutil.copyfile(source / name, out / name)
     RUNTIMES[way.target.runtime].compile(source, out, way.target)
     return out
+
+
+def _no_labels(folder: Path) -> str:
+    """Why nothing tells what 8 bits cost; empty for a classifier."""
+    if loads(Reference, (folder / "reference.json").read_bytes()).classes:
+        return ""
+    return "they are weighed by the labels that they change, and this graph is no classifier"
 
 
 def _own_golden(folder: Path) -> None:
@@ -191,7 +197,7 @@ def _candidate(way: Way, compiled: Path, model_dir: Path, measured: ResourceProf
         latency_ms=light_latency_ms(measured),
         memory_mib=memory,
         size_mib=sum(_sizes(way, compiled)) / (1 << 20),
-        accuracy=accuracy * _agreement(way, compiled, model_dir),
+        accuracy=accuracy * agreeing(way.target.runtime, compiled, model_dir),
     )
 
 
@@ -212,16 +218,3 @@ def _sizes(way: Way, compiled: Path) -> Iterator[int]:
 
     build: Any = Build(host_platform(), "model")
     yield from (layer.size_bytes for layer in RUNTIMES[way.target.runtime].layers(compiled, build))
-
-
-def _agreement(way: Way, compiled: Path, model_dir: Path) -> float:
-    """The share of sample rows that get the label of the reference."""
-    import numpy as np
-
-    from edgeloop_components.runtimes import onnxruntime
-
-    features = loads(Reference, (compiled / "reference.json").read_bytes()).features
-    rows = np.array(sample_rows(features, 11, ROWS), np.float32)
-    wanted, _ = onnxruntime.load(model_dir)(rows)
-    got, _ = RUNTIMES[way.target.runtime].load(compiled)(rows)
-    return float((wanted == got).mean())

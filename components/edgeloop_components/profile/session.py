@@ -12,7 +12,7 @@ from edgeloop_components.profile.cgroups import Groups
 from edgeloop_components.profile.decide import RateAt, chosen, memory_of, refused, ruled_out
 from edgeloop_components.profile.load import http_request, pack_requests
 from edgeloop_components.profile.plan import Plan, Rung, rungs_of, seconds_for
-from edgeloop_components.profile.rows import request_bodies
+from edgeloop_components.profile.rows import bodies_for
 from edgeloop_components.profile.search import (
     Attempt,
     Bracket,
@@ -26,7 +26,7 @@ from edgeloop_components.profile.state import Base, Measured, Say, Session, told
 from edgeloop_components.profile.subject import ProfileError, subject_of
 from edgeloop_components.profile.sweep import after_demand, rate_of, shuffled, sweep, worth_climbing
 from edgeloop_components.profile.trial import MIB, Bench, Running, StartFailed
-from edgeloop_contracts import Loop, Reference, Target, loads
+from edgeloop_contracts import Loop, Target
 
 __all__ = ["latency_limit_ms", "measure"]
 
@@ -48,7 +48,7 @@ def measure(
     """Runs the trials of a plan; `threads` 0: as many as pay. ProfileError, LoadError, RuntimeRefused."""
     limit_ms = latency_limit_ms(target)
     subject = subject_of(compiled, target)
-    bodies = request_bodies(loads(Reference, (compiled / "reference.json").read_bytes()), loop.train.seed)
+    bodies = bodies_for(compiled, loop.train.seed)
     bench = Bench(
         subject=subject,
         groups=None if isinstance(groups, str) else groups,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.runtimes import ModelError, Score
-from edgeloop_contracts import ContractError, Reference, Target, loads
+from edgeloop_contracts import Target
 from edgeloop_contracts.signature import SIGNATURE_FILE
 
 if TYPE_CHECKING:
@@ -45,22 +45,16 @@ def compile_model(model_dir: Path, out: Path, target: Target) -> None:
     from edgeloop_components.native.build import build_library, build_server, write_source
     from edgeloop_components.native.emit import emit
     from edgeloop_components.onnxgraph import read_graph
+    from edgeloop_components.runtimes.onnxruntime import has_classes
 
     graph = read_graph(model_dir / "model.onnx")
     emitted = emit(graph)
-    problem = _problem(emitted) if _has_classes(model_dir / "reference.json") else ""
+    problem = _problem(emitted) if has_classes(model_dir) else ""
     if problem:
         raise ModelError(f"{model_dir / 'model.onnx'}: {problem}")
     write_source(emitted, out)
     build_library(emitted, out / LIBRARY)
     build_server(emitted, model_dir, out / SERVER, platform=target.platform, instruction_set=instruction_set_of(target))
-
-
-def _has_classes(path: Path) -> bool:
-    try:
-        return bool(loads(Reference, path.read_bytes()).classes)
-    except (OSError, ContractError) as error:
-        raise ModelError(f"{path}: {error}") from error
 
 
 def _problem(emitted: Emitted) -> str:

@@ -3,7 +3,8 @@
 One thread, because more of them add partial sums in another order: the last bits then differ from machine to machine.
 The reference that every other runtime is compared with is this module's `load`. Telemetry is off before it is imported.
 
-Refuses a file that is no sound ONNX graph, and a graph with other inputs and outputs than the convention's.
+Refuses a file that is no sound ONNX graph, and a graph with other inputs and outputs than the convention's, where the model
+folder's reference has classes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.runtimes import ModelError, Score
-from edgeloop_contracts import Target
+from edgeloop_contracts import ContractError, Reference, Target, loads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +32,7 @@ __all__ = [
     "compile_model",
     "convention_problem",
     "digests",
+    "has_classes",
     "layers",
     "load",
     "remark",
@@ -97,8 +99,22 @@ def compile_model(model_dir: Path, out: Path, _: Target) -> None:
     from edgeloop_components.runtimes.describe import read_model
 
     path = model_dir / "model.onnx"
-    _check(read_model(path), path.read_bytes(), str(path))
+
+    def problem_of(loaded: Any) -> str:
+        problem = convention_problem(loaded)
+        return _input_problem(loaded) if problem and not has_classes(model_dir) else problem
+
+    _check(read_model(path), path.read_bytes(), str(path), problem_of)
     shutil.copyfile(path, out / "model.onnx")
+
+
+def has_classes(model_dir: Path) -> bool:
+    """Whether a model folder is a classifier's; golden.json says what any other graph takes and gives. ModelError."""
+    path = model_dir / "reference.json"
+    try:
+        return bool(loads(Reference, path.read_bytes()).classes)
+    except (OSError, ContractError) as error:
+        raise ModelError(f"{path}: {error}") from error
 
 
 def compile_adapted(model: Any, out: Path, name: str, *, classifier: bool = True) -> None:

@@ -126,7 +126,7 @@ def model_command(
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure what a lone ONNX classifier costs to serve on this machine: the real server, under limits, under load.
+    """Measure what a lone ONNX file costs to serve on this machine: the real server, under limits, under load.
 
     A limit that the model breaks is an error with the numbers. With --candidates every runtime is measured, and the one that
     keeps furthest from the limits is named.
@@ -216,33 +216,21 @@ def _measured_folder(folder: Path, plan: Plan) -> ResourceProfile:
 
 def _made_loop(name: str, runtime: str, limits: Sequence[float | None]) -> Loop:
     """A loop around a model that has none, with this machine as its one target."""
+    from edgeloop_components.compile.lone_loop import loop_around
     from edgeloop_components.package.layers import host_platform
-    from edgeloop_contracts import Loop, from_json
 
     names = ("latency_p99_ms", "memory_mib", "cpu_m")
     budget = {key: value for key, value in zip(names, limits, strict=True) if value is not None}
-    target = {"name": "here", "nodes": {"group": "here"}, "platform": host_platform(), "runtime": runtime}
-    return from_json(
-        Loop,
-        {
-            "apiVersion": "edgeloop.dev/v1alpha1",
-            "kind": "Loop",
-            "metadata": {"name": name},
-            "data": {"source": "none", "label": "label", "features": ["x0"]},
-            "train": {"onnx": "model.onnx"},
-            "targets": [{**target, "budget": budget}],
-        },
-    )
+    target = {"name": "here", "platform": host_platform(), "runtime": runtime, "budget": budget}
+    return loop_around(name, [target])
 
 
 def _lone_loop(file: Path, runtime: str, limits: Sequence[float | None]) -> Loop:
     from edgeloop_components.compile.lone import read_lone
+    from edgeloop_components.compile.lone_documents import check_servable
 
     lone = read_lone(file)
-    if not lone.classifier:
-        raise UserError(
-            f"{file}: only classifiers are served in full, and so measured; this one gives no probabilities"
-        )
+    check_servable(lone)
     return _made_loop(lone.name, runtime, limits)
 
 

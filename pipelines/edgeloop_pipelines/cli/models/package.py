@@ -52,7 +52,7 @@ def command(
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove an ONNX classifier on each platform, and pack it as images with one index over them.
+    """Prove an ONNX file on each platform, and pack it as images with one index over them.
 
     A native image holds one static file and nothing else. Equal files give equal digests. Nothing is packed that does not
     answer as onnxruntime does, on every platform asked for. A key's password is read from EDGELOOP_KEY_PASSWORD.
