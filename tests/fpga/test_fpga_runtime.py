@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import samples
 from edgeloop_contracts import FeatureReference, Loop, ModelVersion, Reference, digest_of, dumps, from_json, loads
 from edgeloop_contracts.fpga import FpgaDesign
 from edgeloop_contracts.fpga_board import FpgaBoard
+from edgeloop_contracts.fpga_frame import crc8
 from edgeloop_contracts.fpga_model import codes_of, label_of, probabilities_of, scores_of
 
 np = pytest.importorskip("numpy", reason="needs the extra `cloud`")
@@ -204,6 +206,37 @@ def test_a_verilated_core_answers_as_the_golden_model(name: str, tmp_path: Path)
     session = Session(SimulatedBoard([made], "simulated"), design)
     assert [session.infer(one) for one in codes] == expected
     session.close()
+
+
+@pytest.mark.slow
+@tools
+def test_a_verilated_core_gets_over_what_is_no_frame(tmp_path: Path) -> None:
+    """Noise, half a frame, a wrong crc, an unknown operation and a wrong length before a request: it is answered all the same."""
+    from edgeloop_components.fpga.proof.program import program
+    from edgeloop_components.fpga.rtl import RtlOptions, emit
+    from edgeloop_contracts.fpga_frame import Operation, encode_request
+    from edgeloop_node.fpga.driver import Driver, Timing
+    from edgeloop_node.fpga.simulated import SimulatedBoard
+
+    design = samples.perceptron()
+    board = SimulatedBoard([program(emit(design, RtlOptions()), tmp_path / "simulation")], "simulated")
+    port = board.open("")
+    driver = Driver(port, design, Timing(answer_s=2.0))
+    codes = codes_of(design, [0.5, -1.0, 2.0, 0.0])
+    good = encode_request(Operation.INFER, 9, bytes(4))
+    unknown = bytes((0xA5, 0x77, 1, 0, crc8(b"\x77\x01\x00")))
+    for before in (
+        b"\x00\xff\x5a",
+        good[:5],
+        good[:-1] + bytes((good[-1] ^ 1,)),
+        unknown,
+        encode_request(Operation.INFER, 1),
+    ):
+        port.write(before, time.monotonic() + 1)
+        assert driver.infer(codes)[1] == scores_of(design, codes), before.hex()
+    assert driver.status().refused >= 3
+    port.close()
+    board.close()
 
 
 def write_model(folder: Path, seed: int = 0) -> Path:
