@@ -174,7 +174,7 @@ def test_a_new_version_reaches_the_node_without_a_lost_request_or_count(
     port = children.free_port(ADDRESS)
     settings = Settings(
         agent_image=f"edgeloop.local/{agent.repository}@{agent.digest}", fleet_url=fleet.url, server_port=port, poll_s=0.3,
-        mqtt=f"127.0.0.1:{standin.broker_port}", feedback_port=children.free_port(ADDRESS),
+        mqtt=f"127.0.0.1:{standin.broker_port}", feedback_port=children.free_port(ADDRESS), lent=("python3.11",),
     )  # fmt: skip
     cluster = FolderCluster(cluster_folder)
 
