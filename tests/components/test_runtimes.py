@@ -47,7 +47,8 @@ def test_every_row_of_the_table_is_whole() -> None:
 def test_a_runtime_without_a_row_is_refused_with_those_that_have_one(runtime: str) -> None:
     """The message lists the known."""
     with pytest.raises(
-        RuntimeRefused, match=rf"target t: expected a runtime of this edgeloop \(fpga, native, onnxruntime\), got {runtime}"
+        RuntimeRefused,
+        match=rf"target t: expected a runtime of this edgeloop \(fpga, native, onnxruntime\), got {runtime}",
     ):
         runtime_for(replace(target("native"), runtime=runtime))  # type: ignore[arg-type]
 
