@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 DATA ?= wind
 FUZZ_S ?= 600
 
-.PHONY: help setup demo demo-rainfall demo-chaos test test-fast test-slow check format bench bench-edge bench-fpga test-fpga warm tools peers fuzz sanitize golden lock bare wheel step-image clean
+.PHONY: help setup demo demo-rainfall demo-chaos test test-fast test-slow check format bench bench-edge bench-fpga test-fpga test-long warm warm-fpga tools peers fuzz sanitize golden lock bare wheel step-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ test-fast: setup ## the tests that take seconds
 test-slow: setup ## the tests that take longer
 	@$(BIN)/python -m pytest -m slow
 
+test-long: setup ## the tests that take minutes: repeated profiles, control groups of version 2 in a kernel of their own
+	@$(BIN)/python tests/tools/fetch.py linux.uml || echo "no User-mode Linux here: its tests say so"
+	@$(BIN)/python -m pytest --long -m long
+
 test-fpga: setup ## all tests of FPGA designs, those that take minutes too
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --fpga-matrix tests/fpga tests/contracts/test_fpga*.py tests/node/test_fpga*.py
 
@@ -66,6 +70,9 @@ bench-fpga: setup ## classifiers through the whole FPGA flow: time, area, timing
 
 warm: setup ## build the C library of every platform into the compiler's cache (once, half a minute each)
 	@$(BIN)/python -m edgeloop_components.native.toolchain
+
+warm-fpga: setup ## translate the FPGA tools to this machine's code (once, about a minute)
+	@for tool in yosys nextpnr-ice40 nextpnr-ecp5; do $(BIN)/yowasp-$$tool --version >/dev/null || exit 1; done
 
 tools: setup ## fetch cosign, oras and docker-registry from Debian for the tests, without installing them
 	@$(BIN)/python tests/tools/fetch.py

@@ -26,6 +26,7 @@ CRDS = "EDGELOOP_CRDS"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate", action="store_true", help="write golden files anew instead of comparing with them")
+    parser.addoption("--long", action="store_true", help="tests that take minutes, too")
     parser.addoption("--fpga-matrix", action="store_true", help="tests of the FPGA flow that take minutes, too")
     parser.addoption(
         "--sanitized", action="store_true", help="the conformance suite over a native server under ASan and UBSan"
@@ -53,9 +54,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that no worker is left alone with a long file at the end."""
-    if not config.getoption("--fpga-matrix"):
-        for item in (item for item in items if item.get_closest_marker("fpga_matrix")):
-            item.add_marker(pytest.mark.skip(reason="takes minutes: make test-fpga"))
+    for marker, option, target in (("long", "--long", "test-long"), ("fpga_matrix", "--fpga-matrix", "test-fpga")):
+        for item in items:
+            if item.get_closest_marker(marker) and not config.getoption(option):
+                item.add_marker(pytest.mark.skip(reason=f"takes minutes: make {target}"))
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
 

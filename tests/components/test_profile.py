@@ -337,7 +337,7 @@ REPEATED = replace(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_repeated_profiles_recommend_the_same_quota(compiled: Path, runtime: str, groups: Groups) -> None:
     """Twice on this machine, with points ten times shorter than the full plan's: the same rung of the ladder, or its neighbour.
 

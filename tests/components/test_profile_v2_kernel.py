@@ -18,7 +18,7 @@ import pytest
 
 from edgeloop_components.profile.cgroups import mounts_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 TESTS = Path(__file__).resolve().parent
 FETCH = "python tests/tools/fetch.py linux.uml"
