@@ -47,7 +47,7 @@ test-long: setup ## the tests that take minutes: repeated profiles, control grou
 	@$(BIN)/python -m pytest --long -m long
 
 test-fpga: setup ## all tests of FPGA designs, those that take minutes too
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --fpga-matrix tests/fpga tests/contracts/test_fpga*.py tests/node/test_fpga*.py
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --fpga-matrix tests/fpga tests/contracts/test_fpga*.py tests/node/test_fpga*.py tests/node/conformance
 
 check: setup ## formatting, lint, types, import rules, generated files
 	@$(BIN)/ruff format --check .
