@@ -190,7 +190,8 @@ def test_onnxruntime_gets_a_model_folder(model, tmp_path, capsys):
 MISTAKES = [
     (["--platform", "linux/armv7"], "got 'linux/armv7'", "did you mean linux/arm/v7?"),
     (["--platform", "amd64"], "expected one of linux/amd64", "did you mean linux/amd64?"),
-    (["--runtime", "nativ"], "--runtime: expected one of fpga, native, onnxruntime, got 'nativ'", "did you mean native?"),
+    (["--runtime", "nativ"], "--runtime: expected one of native, onnxruntime, got 'nativ'", "did you mean native?"),
+    (["--runtime", "fpga"], "--runtime: expected native or onnxruntime, got fpga", "edgeloop fpga build --help"),
     (["--instruction-set", "avx"], "--instruction-set: expected x86-64-v3", ""),
 ]
 

@@ -25,10 +25,12 @@ SeedOption = Annotated[int, typer.Option("--seed", help="of the rows that are ma
 
 
 def runtime_of(name: str) -> str:
-    """A runtime's name. UserError names the nearest."""
+    """The name of a runtime for lone files. UserError names the nearest; FPGAs have commands of their own."""
     from edgeloop_components.runtimes import RUNTIMES
 
-    return _known(name, sorted(RUNTIMES), "--runtime")
+    if name == "fpga":
+        raise UserError("--runtime: expected native or onnxruntime, got fpga", hint="edgeloop fpga build --help")
+    return _known(name, sorted(set(RUNTIMES) - {"fpga"}), "--runtime")
 
 
 def platforms_of(names: Sequence[str] | None, runtime: str, default: Sequence[str]) -> list[str]:
