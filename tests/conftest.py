@@ -84,6 +84,26 @@ def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
     return compare
 
 
+@pytest.fixture
+def small_network(tmp_path: Path) -> Path:
+    """An ONNX file: a classifier of four features and three classes, in the convention's form."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    weights = numpy_helper.from_array(np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32), "W")
+    nodes = [
+        helper.make_node("MatMul", ["X", "W"], ["s"]),
+        helper.make_node("Softmax", ["s"], ["probabilities"], axis=1),
+        helper.make_node("ArgMax", ["s"], ["label"], axis=1, keepdims=0),
+    ]
+    value = helper.make_tensor_value_info
+    outputs = [value("label", TensorProto.INT64, ["N"]), value("probabilities", TensorProto.FLOAT, ["N", 3])]
+    graph = helper.make_graph(nodes, "g", [value("X", TensorProto.FLOAT, ["N", 4])], outputs, [weights])
+    path = tmp_path / "small.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def crd_folder() -> Path:
     """The folder with the CustomResourceDefinitions, or a skip."""

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["PublicKey", "SignatureError", "is_pem", "public_keys", "signed_by", "verify"]
+__all__ = ["MOST_KEY_BYTES", "PublicKey", "SignatureError", "is_pem", "public_keys", "signed_by", "verify"]
 
 MOST_KEY_BYTES = 64 << 10  # of a text of public keys
 

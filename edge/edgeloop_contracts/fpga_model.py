@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from edgeloop_contracts.fpga import DenseLayer, FpgaDesign, FpgaForest, FpgaPerceptron, FpgaTree
 
-__all__ = ["codes_of", "label_of", "probabilities_of", "scores_of"]
+__all__ = ["answer_of", "codes_of", "label_of", "probabilities_of", "scores_of"]
 
 MOST: float = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]  # the largest finite float32
 
@@ -110,6 +110,12 @@ def _leaf(forest: FpgaForest, tree: FpgaTree, codes: Sequence[int]) -> int:
 def label_of(design: FpgaDesign, scores: Sequence[int]) -> int:
     """The place of the class: the largest score, the lower of equals; of one score, whether it is above 0."""
     return int(scores[0] > 0) if design.scores == 1 else max(range(len(scores)), key=lambda place: scores[place])
+
+
+def answer_of(design: FpgaDesign, codes: Sequence[int]) -> tuple[int, tuple[int, ...]]:
+    """Label and raw scores [scores] of a row's codes: what a core answers to INFER."""
+    scores = scores_of(design, codes)
+    return label_of(design, scores), scores
 
 
 def probabilities_of(design: FpgaDesign, scores: Sequence[int]) -> tuple[float, ...]:

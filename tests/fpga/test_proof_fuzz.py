@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.fpga import samples
-from tests.fpga.simulation import answer_to, frames, infer, needs_simulator
+import samples
+from simulation import answer_to, frames, infer, needs_simulator
 
 from edgeloop_components.fpga.proof import answers, program
 from edgeloop_components.fpga.rtl import RtlOptions, emit

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.fpga import samples
-from tests.fpga.simulation import needs_simulator, needs_yosys
+import samples
+from simulation import needs_simulator, needs_yosys
 
 from edgeloop_components.fpga.proof import NetlistError, ProofError, program, prove
 from edgeloop_components.fpga.proof.netlist import NETLIST, netlist

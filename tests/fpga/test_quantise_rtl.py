@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from tests.fpga.simulation import needs_simulator
+from simulation import needs_simulator
 
 from edgeloop_components.fpga.proof.program import program
 from edgeloop_components.fpga.proof.rows import compared, expected

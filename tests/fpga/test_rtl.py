@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from tests.fpga import samples
+import samples
 
 from edgeloop_components.fpga.images import memories_of, words_of
 from edgeloop_components.fpga.rtl import RtlError, RtlOptions, emit

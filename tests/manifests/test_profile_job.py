@@ -85,7 +85,7 @@ def test_the_cluster_takes_the_job(namespace: str) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.slow
-def test_the_job_measures_on_a_node(namespace: str, tmp_path: Path) -> None:
+def test_the_job_measures_on_a_node(namespace: str, tmp_path: Path, small_network: Path) -> None:
     """A model is packed and pushed, the Job runs on any Linux node, and its log becomes that node's profile."""
     registry = os.environ.get(REGISTRY)
     if not registry:
@@ -99,7 +99,7 @@ def test_the_job_measures_on_a_node(namespace: str, tmp_path: Path) -> None:
 
     nodes = json.loads(kubectl("get", "nodes", "-l", "kubernetes.io/os=linux", "-o", "json"))["items"]
     platform = PLATFORMS[nodes[0]["status"]["nodeInfo"]["architecture"]]
-    package, folder = packed(tmp_path, platform)
+    package, folder = packed(small_network, tmp_path, platform)
     load = load_image(tmp_path / "images", [platform])
     push(f"oci:{tmp_path / 'images'}@{package.digest}", f"{registry}/{package.repository}:test")
     push(f"oci:{tmp_path / 'images'}@{load}", f"{registry}/{REPOSITORY}:test")
@@ -132,27 +132,13 @@ def test_the_job_measures_on_a_node(namespace: str, tmp_path: Path) -> None:
     assert 0 < found.latency_p50_ms <= found.latency_p99_ms
 
 
-def packed(folder: Path, platform: str) -> tuple[Any, Path]:
+def packed(network: Path, folder: Path, platform: str) -> tuple[Any, Path]:
     """A small network as a package for the platform in the layout `folder/images`, and the folder of its model."""
-    import numpy as np
-    from onnx import TensorProto, helper, numpy_helper, save
-
     from edgeloop_components.compile.lone import read_lone
     from edgeloop_components.compile.lone_documents import write_documents
     from edgeloop_components.package.lone import package_lone
 
-    weights = numpy_helper.from_array(np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32), "W")
-    nodes = [
-        helper.make_node("MatMul", ["X", "W"], ["s"]),
-        helper.make_node("Softmax", ["s"], ["probabilities"], axis=1),
-        helper.make_node("ArgMax", ["s"], ["label"], axis=1, keepdims=0),
-    ]
-    value = helper.make_tensor_value_info
-    outputs = [value("label", TensorProto.INT64, ["N"]), value("probabilities", TensorProto.FLOAT, ["N", 3])]
-    graph = helper.make_graph(nodes, "g", [value("X", TensorProto.FLOAT, ["N", 4])], outputs, [weights])
-    path = folder / "small.onnx"
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-    lone = read_lone(path)
+    lone = read_lone(network)
     documents_folder = folder / "documents"
     documents_folder.mkdir()
     (documents_folder / "model.onnx").write_bytes(lone.adapted.model.SerializeToString())
@@ -162,11 +148,11 @@ def packed(folder: Path, platform: str) -> tuple[Any, Path]:
 
 
 @pytest.mark.slow
-def test_what_the_cluster_test_packs_is_a_package(tmp_path: Path) -> None:
+def test_what_the_cluster_test_packs_is_a_package(tmp_path: Path, small_network: Path) -> None:
     """So that the test which needs a cluster is not broken where there is none."""
     from edgeloop_components.package.layers import host_platform
 
-    package, folder = packed(tmp_path, host_platform())
+    package, folder = packed(small_network, tmp_path, host_platform())
     assert package.platform == host_platform()
     assert (tmp_path / "images" / "blobs" / "sha256" / package.digest[7:]).is_file()
     assert (folder / "reference.json").is_file()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-import hashlib
 import json
 import shutil
 import tempfile
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeloop_components.fpga import digests
 from edgeloop_components.fpga.blockram import FORMS, NotPatchable, patched
 from edgeloop_components.fpga.boards import board_of
 from edgeloop_components.fpga.families import FAMILIES, SEED
@@ -194,7 +194,7 @@ def _finish(job: Job, work: Path, facts: Mapping[str, Any], progress: Progress, 
         floor=tuple((x, y, cells) for x, y, cells in facts["floor"]),
         bitstream=made.name,
         bytes=len(content),
-        sha256="sha256:" + hashlib.sha256(content).hexdigest(),
+        sha256=digests.of_bytes(content),
         shape=facts["shape"],
         seed=int(SEED),
         patched=not fresh,

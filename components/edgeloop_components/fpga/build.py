@@ -12,7 +12,6 @@ full as that of a fresh build. The folder gets its files when all are there.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeloop_components.fpga import digests
 from edgeloop_components.fpga.backend import Figures, bitstream, can_patch, patch
 from edgeloop_components.fpga.boards import Board, board_of
 from edgeloop_components.fpga.estimate import check, shape_range
@@ -174,15 +174,11 @@ def _certificate(
 ) -> dict[str, Any]:
     return {
         "design": digest_of(design),
-        "sources": {name: _sha256(text.encode()) for name, text in sorted(files.items())},
+        "sources": {name: digests.of_bytes(text.encode()) for name, text in sorted(files.items())},
         "proof": dict(proof),
         "bitstream": figures.document(),
         "hardware": HARDWARE,
     }
-
-
-def _sha256(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
 def _publish(work: Path, out: Path) -> None:

@@ -7,7 +7,7 @@ tries. The figures of `shape_range` were fitted to this project's own cores (doc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeloop_components.fpga.families import FAMILIES
 from edgeloop_components.fpga.parts import PARTS, Needs, Part
@@ -38,12 +38,10 @@ def packed_range(counted: Needs, family: str) -> Range:
     low, high = FAMILIES[family].low, FAMILIES[family].high
     floor = max(counted.luts, counted.ffs if family == "ice40" else 0)
     return Range(
-        _with_luts(counted, int(low * counted.luts)), _with_luts(counted, int(high * floor)), "cells counted by yosys"
+        replace(counted, luts=int(low * counted.luts)),
+        replace(counted, luts=int(high * floor)),
+        "cells counted by yosys",
     )
-
-
-def _with_luts(needs: Needs, luts: int) -> Needs:
-    return Needs(luts=luts, ffs=needs.ffs, brams=needs.brams, dsps=needs.dsps)
 
 
 def shape_range(design: FpgaDesign, part: Part, multipliers: int) -> Range:
@@ -53,8 +51,8 @@ def shape_range(design: FpgaDesign, part: Part, multipliers: int) -> Range:
     else:
         assert design.forest is not None
         middle = _forest(design.forest, part)
-    low = _with_luts(middle, int(middle.luts * 0.6))
-    return Range(low, _with_luts(middle, int(middle.luts * 1.6)), "the design's shape")
+    low = replace(middle, luts=int(middle.luts * 0.6))
+    return Range(low, replace(middle, luts=int(middle.luts * 1.6)), "the design's shape")
 
 
 SHELL_LUTS = 450  # link, frames and control around a core

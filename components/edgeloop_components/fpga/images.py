@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from edgeloop_components.fpga import digests
+
 __all__ = ["ImageError", "Memory", "memories_of", "placeholders", "shape_digest", "words_of"]
 
 _LOAD = re.compile(r'\$readmemh\s*\(\s*"([^"]+)"\s*,\s*(\w+)')
@@ -83,7 +85,4 @@ def _placeholder(memory: Memory) -> str:
 
 def shape_digest(files: Mapping[str, str]) -> str:
     """What place and route depend on: all text but the images, and the shapes of those. Equal digests can be patched."""
-    state = hashlib.sha256()
-    for name, text in sorted({**files, **placeholders(memories_of(files))}.items()):
-        state.update(f"{name}\0{len(text.encode())}\0".encode() + text.encode())
-    return "sha256:" + state.hexdigest()
+    return digests.of_texts({**files, **placeholders(memories_of(files))})

@@ -6,7 +6,6 @@ ranges of activations and agreement are then no better than these. Rows are judg
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.compile.lone import Lone, read_lone
 from edgeloop_components.compile.lone_build import OutputError, replacing
+from edgeloop_components.fpga import digests
 from edgeloop_components.fpga.backend import FACTS
 from edgeloop_components.fpga.boards import BOARDS
-from edgeloop_components.fpga.build import Built, Order, build, checked
+from edgeloop_components.fpga.build import Built, Order, build
 from edgeloop_components.fpga.calibration import Calibration, read_rows
 from edgeloop_components.fpga.page import page
 from edgeloop_components.fpga.quantise import Evidence, Floors, Found, Tried, read, search
@@ -84,7 +84,7 @@ def quantise_file(
     The width `first`, where it is not 0, is tried before all others: with it a design may have the shape of its predecessor.
     """
     evidence, source, lone = _evidence(path, calibration, seed)
-    found = _found(read(path), evidence, floors, (bits, first), lambda one: progress(_said(one)))
+    found = _found(read(path), evidence, floors, (bits, first), lambda one: progress(str(one)))
     return Quantised(lone, found, floors, evidence.rows, source)
 
 
@@ -140,10 +140,6 @@ def _rows(lone: Lone, calibration: Path | None, seed: int) -> tuple[Calibration,
     return Calibration(probes.rows[ordinary], None), "made up, for lack of --calibration"
 
 
-def _said(tried: Tried) -> str:
-    return f"{tried.bits} bits: " + (tried.problem or f"agreement {tried.agreement:.4f} on {tried.rows:,} rows")
-
-
 def build_folder(
     quantised: Quantised, order: Order, out: Path, *, force: bool = False, progress: Progress = lambda _: None
 ) -> Built:
@@ -156,8 +152,6 @@ def build_folder(
         raise OutputError(
             f"{out}: expected an empty folder or a built design, found other files", "--force replaces it"
         )
-    for remark in checked(quantised.found.design, order):
-        progress(remark)
     with replacing(out) as folder:
         built = build(quantised.found.design, quantised.rows, order, folder, progress=progress, base=out)
         (folder / WIDTHS_FILE).write_text(json.dumps(quantised.document(), indent=1) + "\n")
@@ -179,7 +173,7 @@ def verified(folder: Path) -> tuple[Path, str]:
     figures = _document(folder / CERTIFICATE_FILE)["bitstream"]
     path = folder / str(figures["bitstream"])
     try:
-        found = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+        found = digests.of_bytes(path.read_bytes())
     except OSError as error:
         raise ModelError(f"{path}: expected the bitstream of the certificate, found none") from error
     if found != figures["sha256"]:

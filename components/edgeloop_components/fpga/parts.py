@@ -42,7 +42,7 @@ class Part:
     """One FPGA. `goal_mhz` is what nextpnr is told to aim at, not what is promised."""
 
     name: str
-    family: str  # a row of backend.FAMILIES
+    family: str  # a row of families.FAMILIES
     device: tuple[str, ...]  # nextpnr's flags
     package: str
     packages: tuple[str, ...]

@@ -7,7 +7,6 @@ Refuses with DoesNotFit between synthesis and place and route; tools fail with T
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeloop_components.fpga import digests
 from edgeloop_components.fpga.blockram import FORMS
 from edgeloop_components.fpga.boards import SUFFIXES, Board, constraints
 from edgeloop_components.fpga.estimate import check, packed_range
@@ -64,7 +64,7 @@ class Job:
         """Digest of all that place and route depend on, but the tools' versions."""
         own = (self.part.device, self.part.package, self.synthesis, self.part.goal_mhz, SEED)
         facts = "\n".join([shape_digest(self.files), repr(own), self.pin_text])
-        return "sha256:" + hashlib.sha256(facts.encode()).hexdigest()
+        return digests.of_bytes(facts.encode())
 
 
 def place(job: Job, work: Path, progress: Progress) -> dict[str, Any]:

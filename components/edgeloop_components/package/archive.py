@@ -24,10 +24,8 @@ __all__ = ["MOST_BYTES", "MOST_IMAGE_BYTES", "extract", "extract_members", "inne
 
 MOST_BYTES = 8 << 30  # of one unpacked layer
 MOST_IMAGE_BYTES = 24 << 30  # of all layers of an image
-MOST_TIMES, FREE_BYTES = (
-    200,
-    64 << 20,
-)  # a layer may unpack to so many times what is stored, and to so much whatever is stored
+MOST_TIMES = 200  # of what is stored of a layer, that it may unpack to;
+FREE_BYTES = 64 << 20  # and so much, whatever is stored
 
 
 class _Hashing:

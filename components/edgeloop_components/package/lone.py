@@ -24,6 +24,7 @@ from edgeloop_components.compile.lone_parity import PlatformParity, parity_lone
 from edgeloop_components.package.core import index_packages, package
 from edgeloop_components.package.layers import PackageError
 from edgeloop_components.package.place import check_place
+from edgeloop_components.packing import file_signer
 from edgeloop_contracts import ModelVersion, Package, ParityResult, loads, to_json
 
 if TYPE_CHECKING:
@@ -69,7 +70,6 @@ def package_lone(
     proofs = _proofs(lone, platforms, runtime, seed, say)
     name = repository or f"edgeloop/{lone.name}"
     loop = loop_around(lone.name, _targets(platforms, runtime))
-    sign = _file_signer(signer, loop=lone.name, version=lone.version)
     with tempfile.TemporaryDirectory(prefix="edgeloop-package-") as temporary:
         compiled = Path(temporary, "compiled")
         build_lone(lone, compiled, platforms=platforms, runtime=runtime, seed=seed, say=say)
@@ -84,23 +84,14 @@ def package_lone(
                 "repository": name,
                 "base": base,
                 "model_dir": model,
-                "sign": sign,
-                "sign_program": _file_signer(signer),
+                "sign": file_signer(version, signer),
+                "sign_program": file_signer(None, signer),
             }
             made.append(package(loop, version, target, folder, layout, **given))
             say(f"{target.platform}: image {made[-1].digest}, {made[-1].size_bytes} bytes")
     packages = index_packages(layout, made, name)
     signed = _signed(layout, packages[0].index, name, signer)
     return LonePackage(f"{name}:{version.number}", packages[0].index, tuple(packages), signed)
-
-
-def _file_signer(signer: Signer | None, **predicate: object) -> Callable[[Path], object] | None:
-    """What signs the files in an image, for the node."""
-    if signer is None:
-        return None
-    from edgeloop_components.signing.files import sign_folder
-
-    return lambda folder: sign_folder(folder, signer, predicate=predicate)
 
 
 def _signed(layout: Path, index: str, repository: str, signer: Signer | None) -> bool:

@@ -62,6 +62,7 @@ class Runtime:
     )  # what its machine code needs; empty: the platform's baseline
     accelerator: Callable[[Target], str] = lambda _: ""  # that it runs on; empty: none
     driver: str = ""  # of the accelerator
+    commands: str = "model"  # those of `edgeloop` that take a lone file for it
     judged: Callable[[Path, Target], Judged] | None = (
         None  # of a quantised model: what it is judged on in place of a limit
     )
@@ -116,6 +117,7 @@ def _fpga() -> Runtime:
         python=True,
         held=module.HELD,
         environment={"EDGELOOP_RUNTIME": "fpga"},
+        commands="fpga build",
         accelerator=module.accelerator,
         judged=module.judged,
     )

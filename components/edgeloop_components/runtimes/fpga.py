@@ -113,7 +113,7 @@ def _searched(model_dir: Path, evidence: Evidence, order: Order, target: Target)
             if base := placed.find(found.design, order):
                 _say(f"{bits} bits keep the shape of an earlier version: agreement {found.tried[-1].agreement:.4f}")
                 return found, base
-    return search(graph, evidence, floors, progress=_say_width), None
+    return search(graph, evidence, floors, progress=lambda tried: _say(str(tried))), None
 
 
 def _write_widths(path: Path, found: Found, target: Target) -> None:
@@ -124,10 +124,6 @@ def _write_widths(path: Path, found: Found, target: Target) -> None:
 
 def _say(text: str) -> None:
     print(f"fpga: {text}", flush=True)
-
-
-def _say_width(tried: Any) -> None:
-    _say(f"{tried.bits} bits: {tried.problem or f'agreement {tried.agreement:.4f} on {tried.rows} rows'}")
 
 
 def _write_golden(path: Path, design: FpgaDesign, rows: Rows) -> None:

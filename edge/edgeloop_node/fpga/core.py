@@ -28,7 +28,7 @@ from edgeloop_contracts.fpga_frame import (
     encode_status,
     request_parser,
 )
-from edgeloop_contracts.fpga_model import label_of, scores_of
+from edgeloop_contracts.fpga_model import answer_of
 
 __all__ = ["Core", "main"]
 
@@ -79,8 +79,7 @@ class Core:
 
     def _payload(self, operation: Operation, payload: bytes) -> bytes:
         if operation is Operation.INFER:
-            scores = scores_of(self._design, self._layout.decode_codes(payload))
-            return self._layout.encode_answer(label_of(self._design, scores), scores)
+            return self._layout.encode_answer(*answer_of(self._design, self._layout.decode_codes(payload)))
         if operation is Operation.ID:
             return self._identity
         return encode_status(Status(self._answered, self._refused)) if operation is Operation.STATUS else b""

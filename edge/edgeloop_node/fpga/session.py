@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from edgeloop_contracts import digest_of
 from edgeloop_contracts.fpga import FpgaDesign
 from edgeloop_contracts.fpga_frame import FrameError
-from edgeloop_contracts.fpga_model import label_of, scores_of
+from edgeloop_contracts.fpga_model import answer_of
 from edgeloop_node.fpga import BusyError, DeviceError
 from edgeloop_node.fpga.board import Board
 from edgeloop_node.fpga.driver import Driver, Figures, Port, Timing
@@ -88,8 +88,7 @@ class Session:
         """
         with self._lock:
             if self._lent:
-                scores = scores_of(self._design, codes)
-                return label_of(self._design, scores), scores
+                return answer_of(self._design, codes)
             if self._trouble:
                 raise UnavailableError(f"{self.board.what}: {self._trouble}")
             try:

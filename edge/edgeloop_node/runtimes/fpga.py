@@ -17,6 +17,7 @@ import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from edgeloop_contracts.codec import Contract
 from edgeloop_contracts.fpga import FpgaDesign
 from edgeloop_contracts.fpga_board import BOARD_FILE, CERTIFICATE_FILE, DESIGN_FILE, SIMULATION_FILE, FpgaBoard
 from edgeloop_contracts.fpga_frame import FrameError
-from edgeloop_contracts.fpga_model import codes_of, label_of, probabilities_of, scores_of
+from edgeloop_contracts.fpga_model import answer_of, codes_of, probabilities_of
 from edgeloop_node.fpga import DeviceError
 from edgeloop_node.fpga.board import Board, SerialBoard
 from edgeloop_node.fpga.driver import Timing
@@ -65,13 +66,8 @@ def load(folder: Path) -> Scorer:
 def load_model_only(folder: Path) -> Scorer:
     """The golden model of a folder's design, in Python. ModelError."""
     design = _design(folder)
-
-    def infer(codes: Sequence[int]) -> tuple[int, tuple[int, ...]]:
-        scores = scores_of(design, codes)
-        return label_of(design, scores), scores
-
     facts = {"fpga_board": "none: the golden model on this processor", "fpga_simulated": "true"}
-    return _scorer("fpga-sim", design, infer, {**facts, "fpga_design": digest_of(design)})
+    return _scorer("fpga-sim", design, partial(answer_of, design), {**facts, "fpga_design": digest_of(design)})
 
 
 def _scorer(runtime: str, design: FpgaDesign, infer: Infer, facts: Mapping[str, str]) -> Scorer:

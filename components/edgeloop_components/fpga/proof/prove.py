@@ -6,7 +6,6 @@ at its pins over a few, and the netlist of synthesis over some hundreds. Whateve
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import tempfile
 import time
@@ -14,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeloop_components.fpga import digests
 from edgeloop_components.fpga.proof.blocks import BLOCKS, prove_blocks
 from edgeloop_components.fpga.proof.fronts import front_bench
 from edgeloop_components.fpga.proof.netlist import NETLIST, netlist
@@ -55,7 +55,7 @@ def prove(
         cells = _netlist(files, want.first(netlist_rows), synthesis, work, say)
     return {
         "design": digest_of(design),
-        "files": _digest(files),
+        "files": digests.of_texts(files),
         "rows": len(rows),
         "golden_rows": len(golden),
         **whole,
@@ -100,17 +100,10 @@ def _netlist(files: Mapping[str, str], want: Expected, synthesis: str, work: Pat
     found = compared(want, program(cells, work / "cells", NETLIST), "netlist")
     return {
         "synthesis": synthesis,
-        "digest": _digest(dict(itertools.islice(cells.items(), 1))),
+        "digest": digests.of_texts(dict(itertools.islice(cells.items(), 1))),
         "rows": len(want.requests),
         "exact": found.rows,
     }
-
-
-def _digest(files: Mapping[str, str]) -> str:
-    state = hashlib.sha256()
-    for name, text in sorted(files.items()):
-        state.update(f"{name}\0{len(text.encode())}\0".encode() + text.encode())
-    return "sha256:" + state.hexdigest()
 
 
 def _yosys() -> dict[str, str]:

@@ -79,6 +79,10 @@ class Tried:
     kept: bool = False  # whether it holds the floors
     problem: str = ""
 
+    def __str__(self) -> str:
+        """A line of progress."""
+        return f"{self.bits} bits: " + (self.problem or f"agreement {self.agreement:.4f} on {self.rows:,} rows")
+
 
 @dataclass(frozen=True)
 class Found:

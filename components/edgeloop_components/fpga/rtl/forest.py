@@ -14,7 +14,7 @@ from edgeloop_components.fpga.rtl.adders import Term, summed
 from edgeloop_components.fpga.rtl.comparators import FALSE, TRUE, Comparators
 from edgeloop_components.fpga.rtl.frames import code_bytes, reply_bytes, request_bytes, score_bytes
 from edgeloop_components.fpga.rtl.options import RtlError, RtlOptions
-from edgeloop_components.fpga.rtl.text import bits_of, fixed, index_bits, width_of
+from edgeloop_components.fpga.rtl.text import CORE, bits_of, fixed, index_bits, width_of
 from edgeloop_contracts.fpga import FpgaDesign, FpgaForest, FpgaTree
 
 __all__ = ["forest_files"]
@@ -240,17 +240,7 @@ def _module(design: FpgaDesign, body: Sequence[str], label: str, sums: Sequence[
     wide = "\n".join(f"    wire [{width - 1}:0] y_{term.name} = {term.extended(width)};" for term in sums)
     total, joined = reply_bytes(design), "\n".join(body)
     return f"""// The core of this design: trees, {clocks} clocks deep, a row a clock.
-module core (
-    input  wire       clk,
-    input  wire       x_clear,
-    input  wire       x_valid,
-    input  wire [7:0] x_data,
-    input  wire       start,
-    output wire       done,
-    input  wire       y_next,
-    input  wire [7:0] y_left,
-    output wire [7:0] y_data
-);
+{CORE}
     // ---- codes, the last byte in the lowest bits
     reg [{8 * count - 1}:0] row = 0;
     always @(posedge clk) if (x_valid) row <= {{row, x_data}};

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from edgeloop_components.fpga.rtl.frames import score_bytes
 from edgeloop_components.fpga.rtl.options import RtlError
-from edgeloop_components.fpga.rtl.text import bits_of, fixed, image, index_bits, memory, width_of
+from edgeloop_components.fpga.rtl.text import CORE, bits_of, fixed, image, index_bits, memory, width_of
 from edgeloop_contracts.fpga import DenseLayer, FpgaDesign, FpgaPerceptron
 
 __all__ = ["perceptron_files"]
@@ -121,17 +121,7 @@ def _output_words(model: FpgaPerceptron, lanes: int, sum_bits: int, shift_bits: 
 def _core(parameters: dict[str, int]) -> str:
     listed = ", ".join(f".{name}({value})" for name, value in parameters.items())
     return f"""// The core of this design: dense layers.
-module core (
-    input  wire       clk,
-    input  wire       x_clear,
-    input  wire       x_valid,
-    input  wire [7:0] x_data,
-    input  wire       start,
-    output wire       done,
-    input  wire       y_next,
-    input  wire [7:0] y_left,
-    output wire [7:0] y_data
-);
+{CORE}
     mac_core #({listed}) mac_core (
         .clk(clk), .x_clear(x_clear), .x_valid(x_valid), .x_data(x_data), .start(start), .done(done),
         .y_next(y_next), .y_data(y_data)

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 
-__all__ = ["bits_of", "depth_of", "fixed", "image", "index_bits", "memory", "width_of"]
+__all__ = ["CORE", "bits_of", "depth_of", "fixed", "image", "index_bits", "memory", "width_of"]
 
+CORE = """module core (
+    input  wire       clk,
+    input  wire       x_clear,
+    input  wire       x_valid,
+    input  wire [7:0] x_data,
+    input  wire       start,
+    output wire       done,
+    input  wire       y_next,
+    input  wire [7:0] y_left,
+    output wire [7:0] y_data
+);"""  # what every core looks like from the shell
 LEAST_DEPTH = 64  # of a memory whose contents are patched; block RAMs are deeper anyway
 
 

@@ -25,12 +25,15 @@ SeedOption = Annotated[int, typer.Option("--seed", help="of the rows that are ma
 
 
 def runtime_of(name: str) -> str:
-    """The name of a runtime for lone files. UserError names the nearest; FPGAs have commands of their own."""
+    """The name of a runtime that `edgeloop model` takes. UserError names the nearest, or the commands of another one."""
     from edgeloop_components.runtimes import RUNTIMES
 
-    if name == "fpga":
-        raise UserError("--runtime: expected native or onnxruntime, got fpga", hint="edgeloop fpga build --help")
-    return _known(name, sorted(set(RUNTIMES) - {"fpga"}), "--runtime")
+    known = sorted(key for key, runtime in RUNTIMES.items() if runtime.commands == "model")
+    if name in RUNTIMES and name not in known:
+        raise UserError(
+            f"--runtime: expected {' or '.join(known)}, got {name}", f"edgeloop {RUNTIMES[name].commands} --help"
+        )
+    return _known(name, known, "--runtime")
 
 
 def platforms_of(names: Sequence[str] | None, runtime: str, default: Sequence[str]) -> list[str]:
