@@ -133,8 +133,8 @@ def test_kserve_sees_our_errors(kserve_saw: Any) -> None:
 
 
 @contextlib.contextmanager
-def running(name: str, model: Path, port: int, log: Path) -> Iterator[str]:
-    """A server of others with the same ONNX file: its URL for inference."""
+def running(name: str, model: Path, port: int, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server of others with the same ONNX file, and its URL for inference."""
     spec = importlib.util.find_spec("edgeloop_pipelines.bench.peers")
     assert spec is not None
     script = Path(str(spec.origin)).with_name(f"{name}_server.py")
@@ -142,7 +142,7 @@ def running(name: str, model: Path, port: int, log: Path) -> Iterator[str]:
     with log.open("wb") as file:
         child = subprocess.Popen(command, stdout=file, stderr=file, cwd=log.parent)
     try:
-        yield f"http://127.0.0.1:{port}/v2/models/model/infer"
+        yield child, f"http://127.0.0.1:{port}/v2/models/model/infer"
     finally:
         child.kill()
         child.wait()
@@ -157,13 +157,13 @@ def post(url: str, document: Any) -> tuple[int, Any]:
         return error.code, None
 
 
-def when_ready(url: str, document: Any) -> Any:
+def when_ready(server: subprocess.Popen[bytes], url: str, document: Any, log: Path) -> Any:
     until = time.monotonic() + 180
-    while time.monotonic() < until:
+    while time.monotonic() < until and server.poll() is None:
         with contextlib.suppress(OSError):
             return post(url, document)[1]
         time.sleep(0.1)
-    raise AssertionError("it did not come up within 180 s")
+    raise AssertionError(f"it did not come up (exit {server.poll()}):\n{log.read_text()[-2000:]}")
 
 
 @pytest.mark.slow
@@ -176,8 +176,8 @@ def test_others_answer_the_same(
     rows = [row for row in golden["rows"] if None not in row]
     ours_url = f"http://127.0.0.1:{served.port}/v2/models/pump/infer"
     tensor = {"name": "X", "shape": [len(rows), 3], "datatype": "FP32", "data": [v for row in rows for v in row]}
-    with running(peer, model, free_port(), tmp_path / "log") as theirs_url:
-        theirs = when_ready(theirs_url, {"id": "d1", "inputs": [tensor]})
+    with running(peer, model, free_port(), tmp_path / "log") as (server, theirs_url):
+        theirs = when_ready(server, theirs_url, {"id": "d1", "inputs": [tensor]}, tmp_path / "log")
         _, ours = post(ours_url, {"id": "d1", "inputs": [tensor]})
         assert (ours["id"], ours["outputs"][0]["name"]) == (theirs["id"], theirs["outputs"][0]["name"])
         for own, other in zip(ours["outputs"], theirs["outputs"], strict=True):

@@ -3,6 +3,7 @@
 
 import asyncio
 import logging
+import socket
 import sys
 
 import onnxruntime
@@ -28,11 +29,18 @@ class OnnxModel(MLModel):
         return InferenceResponse(model_name=self.name, outputs=outputs)
 
 
+def free_port() -> int:
+    """A port for gRPC, which cannot be turned off; any other may be in use, if only by a connection that has just ended."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 async def serve(model: str, port: int) -> None:
     settings = Settings(
         host="127.0.0.1",
         http_port=port,
-        grpc_port=port + 1,
+        grpc_port=free_port(),
         parallel_workers=0,
         metrics_endpoint=None,
         gzip_enabled=False,
