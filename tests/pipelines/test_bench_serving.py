@@ -115,6 +115,15 @@ def test_bars_are_judged_by_ratio() -> None:
     assert "not installed" in verdicts["kserve"].got
 
 
+def test_each_side_is_taken_at_its_better_number_of_connections() -> None:
+    """Round by round, the least of each; the ratios by number stand beside it."""
+    theirs = serving.Figures(cpu_us={1: [100.0, 300.0], 8: [200.0, 200.0]})
+    found = {"native": serving.Figures(cpu_us={1: [20.0, 20.0], 8: [10.0, 5.0]}), SERVERS[1].name: theirs}
+    missing = {server.name: serving.Figures(why="not here") for server in SERVERS[2:]}
+    bar = next(iter(serving._cost_bars(found | missing)))
+    assert bar.got == ("25 (10 to 40); by number of connections 10 (5 to 15) with 1, 30 (20 to 40) with 8")
+
+
 def test_a_peer_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says how it would be installed."""
     monkeypatch.setenv("EDGELOOP_PEERS", str(tmp_path))
