@@ -108,8 +108,9 @@ def build(
     *,
     progress: Progress = lambda _: None,
     base: Path | None = None,
+    golden: Rows | None = None,
 ) -> Built:
-    """Builds into `out`, proving on the rows [n, features] and more. The errors of rtl, proof and backend."""
+    """Builds into `out`, proving on the golden rows, the rows [n, features] and more. The errors of rtl, proof and backend."""
     from edgeloop_components.fpga.proof import program
 
     files = sources(design, order)
@@ -120,7 +121,7 @@ def build(
     try:
         (work / DESIGN_FILE).write_text(dumps(design) + "\n")
         _write_sources(files, work / RTL_FOLDER)
-        proof = proven(design, files, rows, order, progress)
+        proof = proven(design, files, rows, order, progress, golden)
         figures = _bits(files, order, work, base, progress)
         progress("verilator: the simulated board")
         program(files, work / SIMULATION_FILE)
@@ -139,7 +140,12 @@ def _write_sources(files: Mapping[str, str], folder: Path) -> None:
 
 
 def proven(
-    design: FpgaDesign, files: Mapping[str, str], rows: Rows, order: Order, progress: Progress = lambda _: None
+    design: FpgaDesign,
+    files: Mapping[str, str],
+    rows: Rows,
+    order: Order,
+    progress: Progress = lambda _: None,
+    golden: Rows | None = None,
 ) -> dict[str, Any]:
     """What `proof.prove` finds for the rows, and as many made-up ones as PROVEN_ROWS lacks. ProofError when a bit differs.
 
@@ -148,7 +154,8 @@ def proven(
     from edgeloop_components.fpga.proof import prove
 
     netlist = order.row.synth if order.row.family in NETLISTS else NETLIST
-    found: dict[str, Any] = prove(design, files, list(_more(rows)), synthesis=netlist, say=progress)
+    first = [] if golden is None else list(golden)
+    found: dict[str, Any] = prove(design, files, list(_more(rows)), golden=first, synthesis=netlist, say=progress)
     return {**found, "rows_given": len(rows)}
 
 

@@ -84,10 +84,13 @@ def cache_folder() -> Path:
     return Path(named) if named else Path(user, "edgeloop", "verilator")
 
 
-def built(files: Mapping[str, str], bench: Bench) -> Path:
-    """The program of Verilog sources (name: text; images are left out) under a bench, from the cache where it is there."""
+def built(files: Mapping[str, str], bench: Bench, harness: Mapping[str, str] | None = None) -> Path:
+    """The program of Verilog sources (name: text; images are left out) under a bench, from the cache where it is there.
+
+    `harness`: other C++ than the package's own, its program in `harness.cpp`.
+    """
     sources = {name: text for name, text in files.items() if name.endswith((".v", ".vh"))}
-    harness = {name: _resource(name) for name in ("harness.cpp", bench.board)}
+    harness = harness or {name: _resource(name) for name in ("harness.cpp", bench.board)}
     program = cache_folder() / f"{_key(sources, harness, bench)}.sim"
     if not program.is_file():
         with _workplace() as name:
