@@ -102,8 +102,8 @@ bare: wheel ## the wheel alone, without extras: contracts and node tests in an e
 	@$(BIN)/uv pip install --quiet --python .edgeloop/bare/bin/python dist/*.whl
 	@.edgeloop/bare/bin/python -c "import importlib.metadata as m; names = {d.name.lower() for d in m.distributions()} - {'pip', 'setuptools'}; assert names == {'edgeloop'}, names; print('base dependencies: none')"
 	@.edgeloop/bare/bin/edgeloop-node --help >/dev/null
-	@$(BIN)/uv pip install --quiet --python .edgeloop/bare/bin/python pytest hypothesis jsonschema
-	@cd tests && ../.edgeloop/bare/bin/python -m pytest -q -c ../pyproject.toml --rootdir .. -p no:cacheprovider contracts node
+	@$(BIN)/uv pip install --quiet --python .edgeloop/bare/bin/python pytest pytest-xdist hypothesis jsonschema
+	@cd tests && ../.edgeloop/bare/bin/python -m pytest -q -n 2 -c ../pyproject.toml --rootdir .. -p no:cacheprovider contracts node
 
 step-image: setup ## build the image of the pipeline's steps and run the whole pipeline in it (root, podman, runc; minutes)
 	@$(BIN)/python components/images/steps/build.py $(STEP_IMAGE_FLAGS)
