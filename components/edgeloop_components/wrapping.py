@@ -140,14 +140,17 @@ def show_curves(found: Validation, curves: Any) -> None:
 def compile_and_compare(step: Step, version: str, out: str) -> ParityResult:
     """Compiles the version for the step's target."""
     from edgeloop_components.compile.core import compile_model
+    from edgeloop_components.runtimes import runtime_for
 
     parity = compile_model(step.loop, _target(step), Path(version), Path(out, "model")).parity
     _write(out, "parity.json", dumps(parity, indent=1))
-    step.note(difference=parity.max_abs_difference)
+    if parity.agreement is None:
+        step.note(difference=parity.max_abs_difference)
+    else:
+        step.note(agreement=parity.agreement, exact_rows=parity.exact_rows)
     if parity.estimator_difference is not None:
         step.note(from_estimator=parity.estimator_difference)
-    if parity.agreement is not None:
-        step.note(agreement=parity.agreement, exact_rows=parity.exact_rows)
+    step.note(**runtime_for(_target(step)).facts(Path(out, "model")))
     return parity
 
 

@@ -33,11 +33,13 @@ __all__ = [
     "encode_reply",
     "encode_request",
     "encode_status",
+    "line_s",
     "reply_parser",
     "request_parser",
 ]
 
 REQUEST, REPLY = 0xA5, 0x5A
+FRAME_BYTES, BITS_PER_BYTE = 5, 10  # of a frame without payload; of a byte on the line
 ANSWERED, ERROR = 0x80, 0xFF  # ANSWERED is added to a reply's operation
 PROTOCOL = 1
 MAX_PAYLOAD = 255
@@ -227,6 +229,11 @@ def decode_status(payload: bytes) -> Status:
     return Status(int.from_bytes(payload[:2], "little"), int.from_bytes(payload[2:], "little"))
 
 
+def line_s(payload_bytes: int, baud: int) -> float:
+    """Seconds that a request and its answer take on a serial line (8N1), with `payload_bytes` in both together."""
+    return (2 * FRAME_BYTES + payload_bytes) * BITS_PER_BYTE / baud
+
+
 @dataclass(frozen=True)
 class Layout:
     """How rows and scores of one design lie in payloads: code_bytes and score_bytes a number, little-endian."""
@@ -263,6 +270,10 @@ class Layout:
     def answer_bytes(self) -> int:
         """Of the answer's."""
         return 1 + self.scores * self.score_bytes
+
+    def row_s(self, baud: int) -> float:
+        """Seconds that a row and its answer take on a serial line, computed."""
+        return line_s(self.row_bytes + self.answer_bytes, baud)
 
     def encode_codes(self, codes: Sequence[int]) -> bytes:
         """INFER's payload. FrameError for another number of codes, or one that does not fit."""

@@ -38,7 +38,7 @@ __all__ = [
 
 NAME = r"[a-z0-9]([-a-z0-9]{0,46}[a-z0-9])?"
 NAME_FORM = "a name of lower-case letters, digits and '-' (at most 48: run keys and Kubernetes names are made of it)"
-RuntimeName = Literal["onnxruntime", "native", "fpga"]
+RuntimeName = Literal["onnxruntime", "native", "fpga", "fpga-sim"]
 THREADED: tuple[RuntimeName, ...] = (
     "onnxruntime",
 )  # whose servers can be told their number of threads; others have one
@@ -167,7 +167,7 @@ class Capabilities(Contract):
 
 @dataclass(frozen=True, kw_only=True)
 class Fpga(Contract):
-    """Of targets with the runtime fpga: what quantising may cost, and how the node reaches its board."""
+    """Of targets with the runtimes fpga and fpga-sim: what quantising may cost; of fpga, how the node reaches its board."""
 
     agreement: float = option(
         0.99, doc="least share of rows with the label of the model that was trained", minimum=0, maximum=1
@@ -195,8 +195,8 @@ class Target(Contract):
     nodes: NodeSelector = option()
     platform: Platform = option("linux/amd64", doc="operating system and processor")
     runtime: RuntimeName = option("onnxruntime", doc="what runs the model there")
-    part: str = option("", doc="FPGA part, for runtime fpga")
-    fpga: Fpga = option(Fpga(), doc="for runtime fpga")
+    part: str = option("", doc="FPGA part, for runtime fpga; fpga-sim keeps the width of designs placed for it")
+    fpga: Fpga = option(Fpga(), doc="for runtimes fpga and fpga-sim")
     budget: Budget = option(Budget())
     has: Capabilities = option(Capabilities())
     base: str = option(

@@ -288,7 +288,9 @@ def test_a_version_ends_in_a_signed_image_that_a_simulated_board_serves(tmp_path
     assert made.parity.agreement >= 0.95
     certificates = [json.loads((folder / "certificate.json").read_text()) for folder in (made.folder, again.folder)]
     assert [c["bitstream"]["patched"] for c in certificates] == [False, True]
-    assert all(c["proof"]["exact"] == c["proof"]["rows"] >= 3000 for c in certificates)
+    proofs = [c["proof"] for c in certificates]
+    assert all(proof["exact"] == proof["rows"] + proof["golden_rows"] for proof in proofs)
+    assert all((proof["rows"], proof["golden_rows"]) == (4000, 32) for proof in proofs)
     board = loads(FpgaBoard, (made.folder / "board.json").read_bytes())
     assert (board.board, board.baud, board.bitstream) == ("ice40_generic", 115_200, "bitstream.bin")
     tried = [json.loads((folder / "widths.json").read_text())["tried"] for folder in (made.folder, again.folder)]

@@ -121,7 +121,7 @@ def build(
     try:
         (work / DESIGN_FILE).write_text(dumps(design) + "\n")
         _write_sources(files, work / RTL_FOLDER)
-        proof = proven(design, files, rows, order, progress, golden)
+        proof = proven(design, files, rows, order, progress, golden=golden)
         figures = _bits(files, order, work, base, progress)
         progress("verilator: the simulated board")
         program(files, work / SIMULATION_FILE)
@@ -145,6 +145,7 @@ def proven(
     rows: Rows,
     order: Order,
     progress: Progress = lambda _: None,
+    *,
     golden: Rows | None = None,
 ) -> dict[str, Any]:
     """What `proof.prove` finds for the rows, and as many made-up ones as PROVEN_ROWS lacks. ProofError when a bit differs.

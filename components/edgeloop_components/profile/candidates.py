@@ -55,7 +55,7 @@ def ways(target: Target, cores: int = 1) -> list[Way]:
     found: list[Way] = []
     more = [rung.threads for rung in further_rungs(Rung(1000), cores, target.budget.cpu_m)]
     for name, runtime in RUNTIMES.items():
-        if target.platform not in runtime.platforms or (name == "fpga" and not target.part):
+        if target.platform not in runtime.platforms or (runtime.judged and not target.part):
             continue
         plain = replace(target, runtime=name, has=replace(target.has, instruction_set=""), budget=_demand(target))  # type: ignore[arg-type]
         own = [Way(name, plain)]

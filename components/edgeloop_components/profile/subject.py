@@ -15,7 +15,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -68,7 +68,7 @@ def subject_of(compiled: Path, target: Target) -> Subject:
     missing = [name for name in DOCUMENTS if not (compiled / name).is_file()]
     if missing:
         raise ProfileError(f"{compiled}: expected {', '.join(missing)} beside the model, found none")
-    make = {"onnxruntime": _python, "native": _native, "fpga": _fpga}.get(runtime.name)
+    make = {"onnxruntime": _python, "native": _native, "fpga": _fpga, "fpga-sim": _fpga_sim}.get(runtime.name)
     if make is None:
         raise ProfileError(f"target {target.name}: the runtime {runtime.name} has no server that can be measured here")
     reference = loads(Reference, (compiled / "reference.json").read_bytes())
@@ -114,8 +114,15 @@ def _fpga(compiled: Path, target: Target, route: str) -> Subject:
         more = {"PYTHONPATH": str(folder / "site")} if (folder / "site").exists() else {}
         return {**_base_environment(), "EDGELOOP_DEVICE": "simulation", "PYTHONDONTWRITEBYTECODE": "1", **more}
 
-    board = "the circuit simulated in place of a board" if simulated else "the integer model in place of a board"
+    board = (
+        "with the circuit simulated in place of a board" if simulated else "with the integer model in place of a board"
+    )
     return Subject("fpga", route, copy, environment, " ".join(filter(None, (_foreign(target), board))))
+
+
+def _fpga_sim(compiled: Path, target: Target, route: str) -> Subject:
+    """The integer model, which is what runs on the node."""
+    return replace(_fpga(compiled, target, route), runtime="fpga-sim", remark=_foreign(target))
 
 
 def _copy_packages(site: Path, runtime: str) -> None:

@@ -10,7 +10,7 @@ Refuses a runtime that has no row, and a platform that the runtime does not run 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,7 @@ class Runtime:
     )  # what its machine code needs; empty: the platform's baseline
     accelerator: Callable[[Target], str] = lambda _: ""  # that it runs on; empty: none
     driver: str = ""  # of the accelerator
+    facts: Callable[[Path], Mapping[str, str]] = lambda _: {}  # compiled folder -> what a run says of it
     commands: str = "model"  # those of `edgeloop` that take a lone file for it
     judged: Callable[[Path, Target], Judged] | None = (
         None  # of a quantised model: what it is judged on in place of a limit
@@ -119,11 +120,26 @@ def _fpga() -> Runtime:
         environment={"EDGELOOP_RUNTIME": "fpga"},
         commands="fpga build",
         accelerator=module.accelerator,
+        facts=module.facts,
         judged=module.judged,
     )
 
 
-RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (_onnxruntime(), _native(), _fpga())}
+def _fpga_sim() -> Runtime:
+    from edgeloop_components.runtimes import fpga as module
+
+    return replace(
+        _fpga(),
+        name="fpga-sim",
+        compile=module.compile_model_only,
+        held=module.HELD_MODEL_ONLY,
+        environment={"EDGELOOP_RUNTIME": "fpga-sim"},
+        commands="fpga simulate",
+        accelerator=lambda _: "",
+    )
+
+
+RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (_onnxruntime(), _native(), _fpga(), _fpga_sim())}
 
 
 def runtime_for(target: Target) -> Runtime:

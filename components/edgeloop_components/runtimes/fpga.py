@@ -7,6 +7,9 @@ into. golden.json is written anew, with the answers of the integer model: a node
 
 Refuses graphs that a design has not, by the operator's name; models that keep the floor with no width; parts that are too
 small or too slow; and a circuit that is not proven.
+
+`compile_model_only` is the runtime `fpga-sim`: the same design for a processor, with no Verilog and no tool of FPGAs. Where
+the target names a part, it keeps the width of a design that is placed for that, as `fpga` does: the same bits.
 """
 
 from __future__ import annotations
@@ -39,11 +42,14 @@ if TYPE_CHECKING:
 __all__ = [
     "CODE",
     "HELD",
+    "HELD_MODEL_ONLY",
     "PLATFORMS",
     "WHEELS",
     "accelerator",
     "compile_model",
+    "compile_model_only",
     "digests",
+    "facts",
     "judged",
     "layers",
     "load",
@@ -57,6 +63,7 @@ WIDTHS_FILE = "widths.json"
 BITSTREAMS = tuple(f"bitstream.{suffix}" for suffix in ("bin", "bit", "fs"))
 DOCUMENTS = ("reference.json", "golden.json", "version.json")
 HELD = (DESIGN_FILE, BOARD_FILE, CERTIFICATE_FILE, SIMULATION_FILE, WIDTHS_FILE, *BITSTREAMS, *DOCUMENTS)
+HELD_MODEL_ONLY = (DESIGN_FILE, WIDTHS_FILE, *DOCUMENTS)
 
 
 def accelerator(target: Target) -> str:
@@ -66,8 +73,6 @@ def accelerator(target: Target) -> str:
 
 def compile_model(model_dir: Path, out: Path, target: Target) -> None:
     """Writes the folder. ModelError, Unsupported, and the errors of fpga.rtl, fpga.proof and fpga.backend."""
-    import numpy as np
-
     from edgeloop_components.compile.golden import read_golden
     from edgeloop_components.fpga import placed
     from edgeloop_components.fpga.build import Order, build
@@ -81,11 +86,24 @@ def compile_model(model_dir: Path, out: Path, target: Target) -> None:
     _write_widths(out / WIDTHS_FILE, found, target)
     golden = read_golden(model_dir / "golden.json")
     _write_golden(out / "golden.json", found.design, golden.rows)
-    made = build(found.design, np.concatenate([evidence.rows, golden.rows]), order, out, progress=_say, base=base)
+    made = build(found.design, evidence.rows, order, out, progress=_say, base=base, golden=golden.rows)
     placed.keep(made.figures, found.widths.bits, out)
     if target.platform != host_platform():
         (out / SIMULATION_FILE).unlink(missing_ok=True)  # it is machine code of this platform
     _write_board(out, found.design, order, made.figures.bitstream, target)
+
+
+def compile_model_only(model_dir: Path, out: Path, target: Target) -> None:
+    """Writes the folder of `fpga-sim`. ModelError, Unsupported, PartUnknown."""
+    from edgeloop_components.compile.golden import read_golden
+    from edgeloop_components.fpga.build import Order
+    from edgeloop_components.fpga.evidence import drawn
+
+    order = Order(part=target.part, board=target.fpga.board, baud=target.fpga.baud) if target.part else None
+    found, _ = _searched(model_dir, drawn(model_dir), order, target)
+    _write_widths(out / WIDTHS_FILE, found, target)
+    _write_golden(out / "golden.json", found.design, read_golden(model_dir / "golden.json").rows)
+    (out / DESIGN_FILE).write_text(dumps(found.design) + "\n")
 
 
 def _write_board(out: Path, design: FpgaDesign, order: Order, bitstream: str, target: Target) -> None:
@@ -101,16 +119,16 @@ def _write_board(out: Path, design: FpgaDesign, order: Order, bitstream: str, ta
     (out / BOARD_FILE).write_text(dumps(board) + "\n")
 
 
-def _searched(model_dir: Path, evidence: Evidence, order: Order, target: Target) -> tuple[Found, Path | None]:
+def _searched(model_dir: Path, evidence: Evidence, order: Order | None, target: Target) -> tuple[Found, Path | None]:
     """A design that keeps the floors: of a shape that is placed already where there is one, else the smallest."""
     from edgeloop_components.fpga import placed
     from edgeloop_components.fpga.quantise import Floors, read, search
 
     graph, floors = read(model_dir / "model.onnx"), Floors(target.fpga.agreement, target.fpga.accuracy_loss)
-    for bits in placed.widths(order):
+    for bits in placed.widths(order) if order else ():
         with contextlib.suppress(ModelError):  # too few bits for this version
             found = search(graph, evidence, floors, bits=[bits])
-            if base := placed.find(found.design, order):
+            if order and (base := placed.find(found.design, order)):
                 _say(f"{bits} bits keep the shape of an earlier version: agreement {found.tried[-1].agreement:.4f}")
                 return found, base
     return search(graph, evidence, floors, progress=lambda tried: _say(str(tried))), None
@@ -187,6 +205,30 @@ def digests(folder: Path, rows: Rows, target: Target) -> tuple[str, Mapping[str,
 
 def _sha256(values: npt.NDArray[np.int64]) -> str:
     return f"sha256:{hashlib.sha256(values.tobytes()).hexdigest()}"
+
+
+def facts(folder: Path) -> dict[str, str]:
+    """What a run says of a compiled folder: width, and with a bitstream its size, how it was made, and a row's time."""
+    from edgeloop_contracts.fpga_frame import Layout
+
+    bits = json.loads((folder / WIDTHS_FILE).read_bytes())["kept"]["bits"]
+    if not (folder / CERTIFICATE_FILE).is_file():
+        return {"design": f"{bits} bits"}
+    certificate = json.loads((folder / CERTIFICATE_FILE).read_bytes())
+    made, proof, board = (
+        certificate["bitstream"],
+        certificate["proof"],
+        loads(FpgaBoard, (folder / BOARD_FILE).read_bytes()),
+    )
+    core_us = proof["cycles"]["most"] / made["clock_mhz"]
+    line_ms = 1e3 * Layout.of(_design(folder)).row_s(board.baud)
+    return {
+        "design": f"{bits} bits, {made['used']['luts']:,} of {made['available']['luts']:,} LUT, "
+        f"static Fmax {made['fmax_mhz']:.1f} MHz for {made['clock_mhz']:g}",
+        "bitstream": ("patched into the placed design of an earlier version" if made["patched"] else "placed anew")
+        + f", proven on {proof['exact']:,} of {proof['rows'] + proof['golden_rows']:,} rows",
+        "row": f"core {core_us:.1f} us, line {line_ms:.2f} ms at {board.baud} baud (computed)",
+    }
 
 
 def layers(model: Path, build: Build) -> list[Layer]:

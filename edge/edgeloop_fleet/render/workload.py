@@ -34,7 +34,7 @@ _READY_WITHIN_S = 120  # a pod's start at the edge may stall for 60 s
 # Asks this pod's own server (process 1 of the container), over its private socket, whether it is ready. An httpGet probe would
 # be answered by the old pod, which shares the port. One template has one command, so every server image has this program.
 _PROBE = ("/edgeloop/server", "check", "--run-dir", RUN_FOLDER, "--pid", "1")
-_SERVED = ("fpga", "native", "onnxruntime")  # the runtimes whose images are servers
+_SERVED = ("fpga", "fpga-sim", "native", "onnxruntime")  # the runtimes whose images are servers
 
 
 def _check_runtimes(packages: Mapping[str, Package]) -> None:

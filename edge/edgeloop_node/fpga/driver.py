@@ -22,6 +22,7 @@ from edgeloop_contracts.fpga_frame import (
     decode_id,
     decode_status,
     encode_request,
+    line_s,
     reply_parser,
 )
 from edgeloop_contracts.fpga_model import label_of
@@ -31,8 +32,6 @@ __all__ = ["Driver", "Figures", "Port", "Timing"]
 
 T = TypeVar("T")
 
-BITS_PER_BYTE = 10  # 8N1
-FRAME_BYTES = 5
 QUIET_PIECES = 200  # of noise that resynchronising reads before it gives up on silence
 
 
@@ -116,14 +115,14 @@ class Driver:
 
     def _asked(self, operation: Operation, payload: bytes, decode: Callable[[bytes], T], answer_bytes: int) -> T:
         """One exchange, repeated until `decode` takes the answer's payload."""
-        line_s = (2 * FRAME_BYTES + len(payload) + answer_bytes) * BITS_PER_BYTE / self.port.baud
+        on_line_s = line_s(len(payload) + answer_bytes, self.port.baud)
         began_s, trouble = time.monotonic(), ""
         for attempt in range(self._timing.attempts):
             if attempt:
                 self.figures.retries += 1
                 self.figures.faults[trouble] = self.figures.faults.get(trouble, 0) + 1
                 self.resynchronise()
-            reply = self._once(operation, payload, time.monotonic() + line_s + self._timing.answer_s)
+            reply = self._once(operation, payload, time.monotonic() + on_line_s + self._timing.answer_s)
             trouble = _trouble(reply)
             if reply is None or trouble:
                 continue

@@ -25,7 +25,7 @@ from edgeloop_contracts import ContractError, digest_of, loads
 from edgeloop_contracts.codec import Contract
 from edgeloop_contracts.fpga import FpgaDesign
 from edgeloop_contracts.fpga_board import BOARD_FILE, CERTIFICATE_FILE, DESIGN_FILE, SIMULATION_FILE, FpgaBoard
-from edgeloop_contracts.fpga_frame import FrameError
+from edgeloop_contracts.fpga_frame import FrameError, Layout
 from edgeloop_contracts.fpga_model import answer_of, codes_of, probabilities_of
 from edgeloop_node.fpga import DeviceError
 from edgeloop_node.fpga.board import Board, SerialBoard
@@ -55,11 +55,18 @@ def load(folder: Path) -> Scorer:
     except (DeviceError, FrameError) as error:
         raise ModelError(f"{place.what}: {error}") from error
     log("info", "the core is right", board=place.what, simulated=place.simulated, design=digest)
-    facts = {"fpga_board": place.what, "fpga_part": board.part, "fpga_simulated": str(place.simulated).lower()}
+    row_ms = 1e3 * Layout.of(design).row_s(board.baud)
+    link = f"{row_ms:.2f} ms a row at {board.baud} baud, computed" + (", not waited for" if place.simulated else "")
+    facts = {
+        "fpga_board": place.what,
+        "fpga_link": link,
+        "fpga_part": board.part,
+        "fpga_simulated": str(place.simulated).lower(),
+    }
     return replace(
         _scorer("fpga", design, session.infer, {**facts, "fpga_design": digest}),
         trouble=lambda: session.trouble,
-        counts=session.counts,
+        counts=lambda: {**session.counts(), "fpga_line_seconds": row_ms / 1e3},
     )
 
 

@@ -140,7 +140,9 @@ def _affine(columns: tuple[Column, ...], features: int) -> tuple[Matrix, Matrix,
 
 def _stepped(kind: str, number: float, slope: float, move: float) -> tuple[float, float]:
     if kind in ("whole", "is"):
-        raise NotImplementedError("categories (Cast, OneHotEncoder) before dense layers; train trees, or leave such columns out of the features")
+        raise NotImplementedError(
+            "categories (Cast, OneHotEncoder) before dense layers; train trees, or leave such columns out of the features"
+        )
     if kind in ("mul", "div"):
         factor = number if kind == "mul" else 1 / number
         return slope * factor, move * factor
