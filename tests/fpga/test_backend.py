@@ -188,15 +188,22 @@ def test_a_tool_that_fails_leaves_its_log(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out.log"] == [caught.value.log.name]
 
 
+NUMBERS = {"ecp5-25k": "41111043", "ecp5-45k": "41112043", "ecp5-85k": "41113043"}  # a part loads its own number only
+LARGER = [pytest.param(part, marks=pytest.mark.fpga_matrix) for part in ("ecp5-45k", "ecp5-85k")]
+
+
 @YOSYS
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["ice40-up5k", "ecp5-25k"])
+@pytest.mark.parametrize("part", ["ice40-up5k", "ecp5-25k", *LARGER])
 def test_same_bytes_twice_and_a_patch_is_a_fresh_build(part: str, tmp_path: Path) -> None:
     said: list[str] = []
     first = backend.bitstream(_files(1), part, "", tmp_path / "one", said.append)
     again = backend.bitstream(_files(1), part, "", tmp_path / "elsewhere" / "two")
     assert first.sha256 == again.sha256 == _sha256(tmp_path / "one" / first.bitstream)
     assert said[0].startswith("yosys:")
+    assert bytes.fromhex(NUMBERS.get(part, "")) in (tmp_path / "one" / first.bitstream).read_bytes()
+    assert first.used["brams"] >= 2
+    assert sum(cells for _, _, cells in first.floor) >= first.used["luts"] > 0
 
     new = backend.bitstream(_files(2), part, "", tmp_path / "new")
     fast = backend.patch(_files(2), part, "", tmp_path / "one", tmp_path / "patched")

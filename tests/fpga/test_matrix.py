@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeloop_pipelines.bench.fpga import CASES, Case, run
+from edgeloop_pipelines.bench.fpga import CASES, Bars, Case, run
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,3 +34,10 @@ def test_bars_hold(case: Case, folder: Path) -> None:
     """With the first perceptron also: one of the same shape, patched."""
     for _, line, missed in run([case], folder):
         assert missed == (), line
+
+
+@pytest.mark.parametrize("part", ["ecp5-45k", "ecp5-85k"])
+def test_larger_parts_hold_the_bars_of_the_small_one(part: str, tmp_path: Path) -> None:
+    """A perceptron, and one of the same shape that is patched."""
+    found = list(run([Case("perceptron", part, 8, Bars(luts=1_250, latency_us=8.0))], tmp_path))
+    assert [missed for _, _, missed in found] == [(), ()], found
