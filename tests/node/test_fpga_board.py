@@ -81,7 +81,7 @@ def test_the_loss_of_a_board_is_said_and_got_over(session: Session, eventually: 
 
 def test_a_board_that_hangs_is_started_anew(tmp_path: Path, eventually: Callable[..., Any]) -> None:
     """Silence for all attempts counts as a loss."""
-    session = Session(simulated(tmp_path), DESIGN, Timing(answer_s=0.2, attempts=2))
+    session = Session(simulated(tmp_path), DESIGN, Timing(answer_s=1.0, attempts=3))
     child = session.board.process_id  # type: ignore[attr-defined]
     os.kill(child, signal.SIGSTOP)
     with pytest.raises(UnavailableError, match="none that is sound; the last: silence"):
