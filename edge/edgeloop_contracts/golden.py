@@ -2,12 +2,14 @@
 
     {"rows": [[0.5, null, "inf"]],
      "input": {"name": "X", "shape": [3]},
-     "outputs": [{"name": "y", "datatype": "FP32", "shape": [1], "data": [[12.5]]}]}
+     "outputs": [{"name": "y", "datatype": "FP32", "shape": [1], "scale": 40.0, "data": [[12.5]]}]}
 
 Shapes are those of one row. Values lie flat, row by row; null is NaN, and the texts inf and -inf stand for what JSON has no
-number for. An output whose graph gives texts is INT64 here, the place of each text among its `texts`.
+number for. An output whose graph gives texts is INT64 here, the place of each text among its `texts`. `scale` of FP32, 1 where
+it is missing, is the output's typical size: a difference is measured against it, or the row's largest value if that is larger.
 
-Refuses rows and data of other widths than the shapes say, names that come twice, and other datatypes.
+Refuses rows and data of other widths than the shapes say, names that come twice, other datatypes, and a scale that is no finite
+number from 1 on, or one of INT64, whose values must be equal.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ __all__ = ["DATATYPES", "GoldenTensors", "Tensor", "class_tensors", "golden_tens
 DATATYPES = ("FP32", "INT64")
 SPECIAL = {None: math.nan, "inf": math.inf, "-inf": -math.inf}
 INT64 = 2**63
+MOST_SCALE = 3.4028234663852886e38  # no FP32 value is larger
 
 Values = tuple[tuple[float, ...], ...]  # [rows][values of a row]; of whole numbers int
 
@@ -36,6 +39,7 @@ class Tensor:
     datatype: str
     shape: tuple[int, ...]
     texts: tuple[str, ...] = ()  # what INT64 values are the places of; empty: they are numbers
+    scale: float = 1.0  # typical size of FP32 values, at least 1
 
     @property
     def width(self) -> int:
@@ -102,7 +106,16 @@ def _tensor(item: Any, path: str, datatype: str = "") -> Tensor:
     found = datatype or item.get("datatype")
     if found not in DATATYPES:
         raise _wrong(f"{path}.datatype", f"one of {', '.join(DATATYPES)}", repr(found))
-    return Tensor(name, found, tuple(shape), tuple(texts))
+    return Tensor(name, found, tuple(shape), tuple(texts), _scale(item, path, found))
+
+
+def _scale(item: dict[str, Any], path: str, datatype: str) -> float:
+    scale = item.get("scale", 1.0)
+    if datatype != "FP32" and "scale" in item:
+        raise _wrong(f"{path}.scale", f"none of {datatype}, whose values must be equal", repr(scale))
+    if type(scale) not in (int, float) or not 1.0 <= scale <= MOST_SCALE:
+        raise _wrong(f"{path}.scale", "a finite number from 1 on", repr(scale))
+    return float(scale)
 
 
 def _values(item: Any, name: str, path: str, tensor: Tensor) -> Values:

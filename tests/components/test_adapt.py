@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeloop_components.compile.adapt import adapted
-from edgeloop_components.compile.agreement import agreement
+from edgeloop_components.compile.agreement import agreement, typical_size
 from edgeloop_components.compile.lone import read_lone
 from edgeloop_components.compile.rows import KINDS, Range, make_rows
 from edgeloop_components.runtimes import ModelError
@@ -208,6 +208,26 @@ def test_one_ulp_is_counted_as_one() -> None:
     assert figures({"p": [[tiny]]}, {"p": [[-tiny]]}).max_ulp == 2
     found = figures({"p": [[0.5, 0.5]]}, {"p": [[above, 0.5]]})
     assert (found.bit_equal, found.holds(False), found.holds(True)) == (0.5, True, False)
+
+
+def test_an_outputs_size_is_the_median_of_its_rows() -> None:
+    """At least 1, of finite values; rows without any are left out, and no mean of two lets a row far out of range in."""
+    rows = np.array([[3.0, -50.0], [np.nan, 40.0], [np.nan, np.inf], [1e30, 0.0], [0.0, 60.0]], np.float32)
+    assert typical_size(rows) == 50.0
+    assert typical_size(rows[[0, 3]]) == 50.0
+    assert typical_size(rows[2:3]) == typical_size(np.zeros((4, 2), np.float32)) == 1.0
+
+
+def test_a_row_near_zero_is_compared_with_the_outputs_size() -> None:
+    """Where terms cancel rounding is of the terms' size; another output, and a row above it, are measured as before."""
+    expected = {"p": np.array([[0.01], [5e6]], np.float32), "q": np.array([[0.5], [0.5]], np.float32)}
+    got = {"p": np.array([[0.06], [5e6 + 40]], np.float32), "q": np.array([[0.5], [0.5 + 4e-6]], np.float32)}
+    found = agreement(expected, got, 1e-5, scales={"p": 1e4})
+    assert found.holds(False)
+    assert found.of_limit == pytest.approx(0.8, rel=0.05)
+    assert not agreement(expected, got, 1e-5).holds(False)
+    got["q"][1] += np.float32(0.01)
+    assert agreement(expected, got, 1e-5, scales={"p": 1e4}).worst_row == 1
 
 
 def test_large_values_are_compared_with_the_largest_of_their_row() -> None:

@@ -15,7 +15,7 @@ DOCUMENT: dict[str, Any] = {
     "rows": [[0.5, None], ["inf", 2]],
     "input": {"name": "X", "shape": [2]},
     "outputs": [
-        {"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [[1, None], ["-inf", 2.5]]},
+        {"name": "y", "datatype": "FP32", "shape": [1, 2], "scale": 40, "data": [[1, None], ["-inf", 2.5]]},
         {"name": "state", "datatype": "INT64", "shape": [], "texts": ["off", "on"], "data": [[1], [0]]},
     ],
 }
@@ -31,6 +31,14 @@ def test_rows_and_answers_are_read() -> None:
     assert golden.answers[0][1] == (-math.inf, 2.5)
     assert golden.answers[1] == ((1,), (0,))
     assert texts_of(golden.outputs) == {"state": ["off", "on"]}
+    assert [tensor.scale for tensor in golden.outputs] == [40.0, 1.0]
+
+
+def test_a_document_without_scales_is_as_before() -> None:
+    """Written by an older version: differences are measured against the row itself, absolutely up to 1."""
+    document = copy.deepcopy(DOCUMENT)
+    del document["outputs"][0]["scale"]
+    assert golden_tensors(document).outputs[0].scale == 1.0
 
 
 def test_a_classifiers_outputs() -> None:
@@ -58,6 +66,12 @@ WRONG: list[tuple[list[Any], Any, str]] = [
     (["outputs", 0, "data", 1], [1], "outputs[0].data[1]: expected 2 values, as the shape [1, 2] says, got 1"),
     (["outputs", 1, "data", 1], [0.5], "outputs[1].data[1][0]: expected a whole number of 64 bits, got 0.5"),
     (["outputs", 1, "data", 1], [2**63], "outputs[1].data[1][0]: expected a whole number of 64 bits"),
+    (["outputs", 0, "scale"], 0.5, "outputs[0].scale: expected a finite number from 1 on, got 0.5"),
+    (["outputs", 0, "scale"], math.nan, "outputs[0].scale: expected a finite number from 1 on, got nan"),
+    (["outputs", 0, "scale"], math.inf, "outputs[0].scale: expected a finite number from 1 on, got inf"),
+    (["outputs", 0, "scale"], None, "outputs[0].scale: expected a finite number from 1 on, got None"),
+    (["outputs", 0, "scale"], True, "outputs[0].scale: expected a finite number from 1 on, got True"),
+    (["outputs", 1, "scale"], 2.0, "outputs[1].scale: expected none of INT64, whose values must be equal, got 2.0"),
     (["outputs", 1, "texts"], [1], "outputs[1].texts: expected a list of texts"),
 ]
 

@@ -1,14 +1,17 @@
 """How far two sets of outputs for the same rows are apart: the figures of a parity table.
 
 Two NaN are the same answer, as are equal infinities. The difference of other values is absolute up to 1, as probabilities
-are, and relative to the largest value of its row above. Whole numbers must be equal; labels may differ where the expected
-probabilities of both classes are equal within the limit.
+are, and above relative to the largest value of its row, or to the output's typical size where that is larger: rounding is of
+the size of the terms of a sum, and a row whose terms cancel has terms as large as any other. Both sizes are those of the
+expected answers, so a wrong answer cannot widen its own limit. Whole numbers must be equal; labels may differ where the
+expected probabilities of both classes are equal within the limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +19,9 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-__all__ = ["Agreement", "agreement", "raw_digest"]
+__all__ = ["Agreement", "agreement", "raw_digest", "typical_size", "typical_sizes"]
+
+NO_SCALES: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,13 @@ def agreement(
     got: Mapping[str, Array],
     limit: float | Array,
     *,
+    scales: Mapping[str, float] = NO_SCALES,
     label: str = "",
     probabilities: str = "",
 ) -> Agreement:
     """Compares outputs [rows, ...] by name. `label` and `probabilities` name a classifier's, for ties.
 
-    `limit` is one for all rows, or one for each.
+    `limit` is one for all rows, or one for each. `scales` are the outputs' typical sizes, 1 where none is given.
     """
     import numpy as np
 
@@ -57,7 +63,7 @@ def agreement(
         found = got[name].reshape(wanted.shape)
         if np.issubdtype(wanted.dtype, np.floating):
             flat, other = wanted.reshape(rows, -1).astype(np.float32), found.reshape(rows, -1).astype(np.float32)
-            worst = np.maximum(worst, _differences(flat, other))
+            worst = np.maximum(worst, _differences(flat, other, scales.get(name, 1.0)))
             ulps = np.maximum(ulps, _ulps(flat, other).max(axis=1, initial=0))
             same = _same_bits(flat, other)
             equal, values = equal + int(same.sum()), values + same.size
@@ -86,14 +92,41 @@ def _same_bits(expected: Array, got: Array) -> Array:
     return same
 
 
-def _differences(expected: Array, got: Array) -> Array:
+def typical_size(values: Array) -> float:
+    """The typical size of an output [rows, ...], at least 1: the median over the rows of the row's largest finite |value|.
+
+    Rows without a finite value say nothing of it and are left out. Of an even number it is the lower of the two in the middle,
+    so that no mean with a row far out of range gets in.
+    """
+    import numpy as np
+
+    flat = np.asarray(values).reshape(len(values), -1)
+    sizes = np.sort(_largest(flat)[np.isfinite(flat).any(axis=1)])
+    return max(1.0, float(sizes[(len(sizes) - 1) // 2])) if len(sizes) else 1.0
+
+
+def typical_sizes(outputs: Mapping[str, Array]) -> dict[str, float]:
+    """The same of each output of floats, by name."""
+    import numpy as np
+
+    return {name: typical_size(values) for name, values in outputs.items() if np.issubdtype(values.dtype, np.floating)}
+
+
+def _largest(values: Array) -> Array:
+    """The largest finite |value| of each row; 0 where there is none."""
+    import numpy as np
+
+    found: Array = np.where(np.isfinite(values), np.abs(values), 0.0).max(axis=1, initial=0.0).astype(np.float64)
+    return found
+
+
+def _differences(expected: Array, got: Array, scale: float) -> Array:
     """The largest difference of each row; infinite where one is a number and the other is not."""
     import numpy as np
 
     with np.errstate(invalid="ignore", over="ignore"):
         apart = np.abs(expected.astype(np.float64) - got.astype(np.float64))
-        finite = np.where(np.isfinite(expected), np.abs(expected), 0.0).max(axis=1, initial=0.0)
-        apart /= np.maximum(1.0, finite)[:, None]
+        apart /= np.maximum(scale, _largest(expected))[:, None]
     apart = np.where(
         _same_bits(expected, got) | (expected == got), 0.0, np.nan_to_num(apart, nan=np.inf, posinf=np.inf)
     )

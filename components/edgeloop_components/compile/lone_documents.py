@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeloop_components.compile.agreement import typical_size
 from edgeloop_components.compile.lone import Lone, is_distribution
 from edgeloop_components.compile.rows import Range
 from edgeloop_components.ingest.files import write_document
@@ -157,10 +158,18 @@ def _tensor_golden(lone: Lone, seed: int) -> dict[str, Any]:
 
 def _answered(tensor: Tensor, values: Array) -> dict[str, Any]:
     texts = {"texts": list(tensor.texts)} if tensor.texts else {}
+    scale = {"scale": typical_size(values)} if tensor.datatype == "FP32" else {}
     place = {text: number for number, text in enumerate(tensor.texts)}
     flat = values.reshape(len(values), tensor.width)
     data = [[place[str(text)] for text in row] for row in flat.tolist()] if texts else _said(flat)
-    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape), **texts, "data": data}
+    return {
+        "name": tensor.name,
+        "datatype": tensor.datatype,
+        "shape": list(tensor.shape),
+        **scale,
+        **texts,
+        "data": data,
+    }
 
 
 def _class_golden(lone: Lone, seed: int) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeloop_components.compile.agreement import Agreement, agreement, raw_digest
+from edgeloop_components.compile.agreement import Agreement, agreement, raw_digest, typical_sizes
 from edgeloop_components.compile.lone import Lone
 from edgeloop_components.compile.lone_build import build_program
 from edgeloop_components.compile.lone_documents import servable, write_documents
@@ -45,6 +45,9 @@ class PlatformParity:
     agreement: Agreement | None = None
     digest: str = ""
     worst: Mapping[str, Any] | None = None
+    scales: Mapping[str, float] = field(
+        default_factory=dict
+    )  # typical sizes of outputs, of a graph that is no classifier
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -58,6 +61,7 @@ class PlatformParity:
             **figures,
             "output_digest": self.digest,
             "worst": self.worst,
+            **({"scales": dict(self.scales)} if self.scales else {}),
         }
 
 
@@ -86,7 +90,7 @@ def _same_as(first: PlatformParity | None, result: PlatformParity) -> PlatformPa
     if first is None or result.state != "passed" or result.digest == first.digest:
         return result
     why = f"other bits than on {first.platform}: expected the digest {first.digest}, got {result.digest}"
-    return PlatformParity(result.platform, "failed", why, result.agreement, result.digest, result.worst)
+    return replace(result, state="failed", why=why)
 
 
 def _native(trial: _Trial, platforms: Sequence[str]) -> list[PlatformParity]:
@@ -147,12 +151,13 @@ def _compared(trial: _Trial, platform: str, expected: Mapping[str, Array], got: 
     lone = trial.lone
     names = {"label": "label", "probabilities": "probabilities"} if lone.classifier else {}
     limits = row_limits(expected["probabilities"], lone.power, lone.limit) if lone.classifier else lone.limit
-    figures = agreement(expected, got, limits, **names)
+    scales = {} if lone.classifier else typical_sizes(expected)
+    figures = agreement(expected, got, limits, scales=scales, **names)
     passed = figures.holds(lone.exact)
     why = "" if passed else _why(lone, figures)
     worst = _worst(trial.probes, expected, got, figures.worst_row)
     digest = raw_digest(list(got.values()))
-    return PlatformParity(platform, "passed" if passed else "failed", why, figures, digest, worst)
+    return PlatformParity(platform, "passed" if passed else "failed", why, figures, digest, worst, scales)
 
 
 def _why(lone: Lone, figures: Agreement) -> str:

@@ -37,6 +37,7 @@ def source_of(reference: Reference, golden: GoldenTensors, texts: Mapping[str, s
             _table("const slice data_class_keys[CLASSES]", map(_slice, keys)),
             _table("const uint32_t data_input_sizes[INPUT_RANK]", map(str, golden.input.shape)),
             _table("const output_data data_outputs[OUTPUTS]", _outputs(golden)),
+            *_scales(reference, golden),
             *(f"const slice {name} = {_slice(text)};" for name, text in texts.items()),
             "",
             _table("const float data_golden_rows[GOLDEN_ROWS * FEATURES]", _joined(golden.rows, _float)),
@@ -67,6 +68,12 @@ def _outputs(golden: GoldenTensors) -> Iterable[str]:
         texts = f"{_slice(tensor.name)}, {_slice(text_of(tensor.name))}, {_slice(sizes)}"
         yield f"{{{texts}, {tensor.width}, {first[tensor.datatype]}, {whole}}}"
         first[tensor.datatype] += tensor.width
+
+
+def _scales(reference: Reference, golden: GoldenTensors) -> Iterable[str]:
+    """Typical sizes of a model's outputs. Probabilities are compared as they are, so a classifier has no such table."""
+    if not reference.classes:
+        yield _table("const double data_output_scales[OUTPUTS]", (_double(tensor.scale) for tensor in golden.outputs))
 
 
 def _slice(text: str) -> str:

@@ -41,6 +41,7 @@ extern const uint32_t data_input_sizes[INPUT_RANK]; /* of a row; all together FE
 extern const slice data_input_shape;                /* [N, 3], as a message says it */
 extern const slice data_row_shape;                  /* 3 */
 extern const output_data data_outputs[OUTPUTS];
+extern const double data_output_scales[OUTPUTS]; /* typical sizes, at least 1; none of a classifier */
 extern const slice data_output_names;         /* label, probabilities */
 extern const slice data_class_heads[CLASSES]; /* ,"label":"run","probabilities":{ */
 extern const slice data_class_keys[CLASSES];  /* "run": */

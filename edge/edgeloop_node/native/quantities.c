@@ -1,6 +1,6 @@
 /* Answers of a model without classes: a regressor, or any graph whose outputs are tensors of numbers. They are passed on as
-   they are. A golden answer holds as parity has it: within LIMIT of the largest value of its row, absolutely up to 1; whole
-   numbers, infinities and NaN exactly. */
+   they are. A golden answer holds as parity has it: within LIMIT of the largest value of its row, or of the output's typical
+   size where that is larger; whole numbers, infinities and NaN exactly. */
 #include "data.h"
 #if !CLASSES
 #include "batch.h"
@@ -41,8 +41,8 @@ static bool is_finite(double value) {
     return value - value == 0;
 }
 
-static double scale_of(const float *expected, uint32_t width) {
-    double scale = 1;
+/* The larger of the output's typical size and the row's largest finite value. */
+static double scale_of(const float *expected, uint32_t width, double scale) {
     for (uint32_t i = 0; i < width; i++) {
         double size = expected[i] < 0 ? -(double)expected[i] : (double)expected[i];
         scale = is_finite(size) && size > scale ? size : scale;
@@ -78,7 +78,7 @@ static bool integers_right(uint32_t row, uint32_t output) {
 static bool floats_right(uint32_t row, uint32_t output, double *worst) {
     const output_data *o = &data_outputs[output];
     const float *expected = data_golden_floats + (size_t)row * ROW_FLOATS + o->first, *got = batch_floats + batch_start(output);
-    double scale = scale_of(expected, o->width);
+    double scale = scale_of(expected, o->width, data_output_scales[output]);
     for (uint32_t i = 0; i < o->width; i++)
         if (!close_to(expected[i], got[i], scale, worst))
             return wrong(row, output, i, expected[i], got[i]);

@@ -150,7 +150,7 @@ def _held(golden: Golden, labels: list[int], scores: list[list[float]]) -> list[
 
 
 def self_test(model: Model) -> float:
-    """Scores the golden rows; the largest difference, of a graph without classes in parts of its row's largest value.
+    """Scores the golden rows; the largest difference, of a graph without classes in parts of its row's or output's size.
 
     ModelError names the first row that is wrong.
     """
@@ -178,9 +178,10 @@ def _test_output(tensor: Tensor, expected: Sequence[Sequence[float]], answers: l
     worst, limit = 0.0, VALUE_LIMIT if tensor.datatype == "FP32" else 0.0
     for i, (wanted, answer) in enumerate(zip(expected, answers, strict=True)):
         got = answer if tensor.shape else [answer]
-        difference = values_apart(wanted, got)
+        difference = values_apart(wanted, got, tensor.scale)
         if not difference <= limit:
-            shown = f"expected {list(wanted)[:8]} within {limit} of {tensor.name}, got {got[:8]}"
+            size = f"the row's largest value or {tensor.scale:g}"
+            shown = f"expected {list(wanted)[:8]} within {limit} ({size}) of {tensor.name}, got {got[:8]}"
             raise ModelError(f"self-test: golden row {i}: {shown}")
         worst = max(worst, difference)
     return worst

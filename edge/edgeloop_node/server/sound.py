@@ -1,7 +1,7 @@
 """Whether answers are what they must be: probabilities of a classifier, and golden answers of any model.
 
-A golden answer of a graph without classes holds as parity has it: within VALUE_LIMIT of the largest value of its row,
-absolutely up to 1; whole numbers, infinities and NaN exactly.
+A golden answer of a graph without classes holds as parity has it: within VALUE_LIMIT of the largest value of its row, or of
+the output's typical size (`scale` in golden.json, at least 1) where that is larger; whole numbers, infinities and NaN exactly.
 """
 
 from __future__ import annotations
@@ -46,6 +46,6 @@ def apart(expected: Sequence[float], got: Sequence[float]) -> float:
     return max(map(_apart, expected, got), default=math.inf)
 
 
-def values_apart(expected: Sequence[float], got: Sequence[float]) -> float:
-    """The same in parts of the row's largest value, where that is above 1."""
-    return apart(expected, got) / max(1.0, *(abs(value) for value in expected if math.isfinite(value)), 1.0)
+def values_apart(expected: Sequence[float], got: Sequence[float], scale: float) -> float:
+    """The same in parts of the row's largest finite value, or of `scale` where that is larger."""
+    return apart(expected, got) / max([scale, *(abs(value) for value in expected if math.isfinite(value))])

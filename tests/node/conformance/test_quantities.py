@@ -278,6 +278,22 @@ def off_by(golden: Any, output: int, row: int, by: float) -> None:
     golden["outputs"][output]["data"][row][-1] += by
 
 
+def of_size(golden: Any, scale: float, by: float) -> None:
+    """An output of that typical size, with a row near 0 that is off by so much."""
+    golden["outputs"][0]["scale"] = scale
+    row = min(range(48), key=lambda i: abs(golden["outputs"][0]["data"][i][0]))
+    off_by(golden, 0, row, by)
+
+
+@pytest.mark.parametrize(("scale", "by", "code"), [(1e4, 0.08, 0), (1e4, 0.13, 3)])
+def test_a_golden_answer_holds_within_the_outputs_size(
+    runtime: Any, power: Path, tmp_path: Path, scale: float, by: float, code: int
+) -> None:
+    """1e-5 of the scale, where that is larger than the row's own answer; no more."""
+    model = changed(power, tmp_path, lambda golden: of_size(golden, scale, by))
+    assert runtime.program(model).run("selftest").returncode == code
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
