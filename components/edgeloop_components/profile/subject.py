@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from edgeloop_components.package.layers import host_platform
 from edgeloop_components.runtimes import runtime_for
 from edgeloop_contracts import Reference, Target, loads
-from edgeloop_contracts.fpga_board import SIMULATION_FILE
+from edgeloop_contracts.fpga import FpgaDesign
+from edgeloop_contracts.fpga_board import DESIGN_FILE, SIMULATION_FILE
+from edgeloop_contracts.fpga_frame import Layout
 from edgeloop_contracts.loop import THREADED
 
 if TYPE_CHECKING:
@@ -114,10 +116,18 @@ def _fpga(compiled: Path, target: Target, route: str) -> Subject:
         more = {"PYTHONPATH": str(folder / "site")} if (folder / "site").exists() else {}
         return {**_base_environment(), "EDGELOOP_DEVICE": "simulation", "PYTHONDONTWRITEBYTECODE": "1", **more}
 
-    board = (
-        "with the circuit simulated in place of a board" if simulated else "with the integer model in place of a board"
-    )
+    what = "the circuit simulated" if simulated else "the integer model"
+    board = f"with {what} in place of a board{_line(compiled, target)}"
     return Subject("fpga", route, copy, environment, " ".join(filter(None, (_foreign(target), board))))
+
+
+def _line(compiled: Path, target: Target) -> str:
+    """What a board's serial line adds to every row, where the target has a board; nothing measured here waits for it."""
+    if not target.fpga.device:
+        return ""
+    design = loads(FpgaDesign, (compiled / DESIGN_FILE).read_bytes())
+    line_ms = 1e3 * Layout.of(design).row_s(target.fpga.baud)
+    return f", whose line takes {line_ms:.2f} ms a row more at {target.fpga.baud} baud (computed)"
 
 
 def _fpga_sim(compiled: Path, target: Target, route: str) -> Subject:

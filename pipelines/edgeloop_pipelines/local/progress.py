@@ -13,7 +13,7 @@ __all__ = ["Progress"]
 
 _MARKS = {"finished": "[green]done[/]  ", "failed": "[red]failed[/]"}
 _SHOWN = (
-    *("rows", "quarantined", "accepted", "version", "difference", "agreement", "exact_rows", "from_estimator"),
+    *("rows", "quarantined", "accepted", "version", "difference", "agreement", "from_estimator"),
     *("design", "bitstream", "row", "latency_p99_ms", "image", "told"),
 )
 
