@@ -201,27 +201,28 @@ def _of_loop(loop: str, target: str, home: Path) -> list[ResourceProfile]:
 
 
 def _measured_folder(folder: Path, plan: Plan) -> ResourceProfile:
-    """A compiled folder, measured now. What it was compiled for is seen by what lies in it."""
+    """A compiled folder, measured now."""
+    from edgeloop_components.package.layers import host_platform
     from edgeloop_components.profile.core import profile
     from edgeloop_contracts import Reference, loads
+    from edgeloop_pipelines.cli.profile_folder import compiled_in
 
-    if (folder / "model").is_dir():  # the artifact of the step `compile`
-        folder = folder / "model"
-    if not (folder / "reference.json").is_file():
-        raise UserError(f"{folder}: expected a compiled folder with reference.json, found none")
-    runtime = "native" if (folder / "server").is_file() else "onnxruntime"
-    loop = _made_loop(loads(Reference, (folder / "reference.json").read_bytes()).loop, runtime, (None, None, None))
-    return profile(loop, loop.targets[0], folder, plan=plan, say=progress)
+    with compiled_in(folder, host_platform()) as found:
+        if not (found.folder / "reference.json").is_file():
+            raise UserError(f"{folder}: expected a compiled folder with reference.json, found none")
+        name = loads(Reference, (found.folder / "reference.json").read_bytes()).loop
+        loop = _made_loop(name, found.runtime, (None, None, None), platform=found.platform)
+        return profile(loop, loop.targets[0], found.folder, plan=plan, say=progress)
 
 
-def _made_loop(name: str, runtime: str, limits: Sequence[float | None]) -> Loop:
-    """A loop around a model that has none, with this machine as its one target."""
+def _made_loop(name: str, runtime: str, limits: Sequence[float | None], platform: str = "") -> Loop:
+    """A loop around a model that has none; its one target is this machine, or one of `platform` that it stands for."""
     from edgeloop_components.compile.lone_loop import loop_around
     from edgeloop_components.package.layers import host_platform
 
     names = ("latency_p99_ms", "memory_mib", "cpu_m")
     budget = {key: value for key, value in zip(names, limits, strict=True) if value is not None}
-    target = {"name": "here", "platform": host_platform(), "runtime": runtime, "budget": budget}
+    target = {"name": "here", "platform": platform or host_platform(), "runtime": runtime, "budget": budget}
     return loop_around(name, [target])
 
 
