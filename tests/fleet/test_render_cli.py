@@ -61,6 +61,19 @@ def test_objects_are_written_in_the_order_in_which_to_apply_them(
     ]
 
 
+def test_packages_may_be_those_of_a_version_as_the_catalog_shows_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same objects as of a list."""
+    assert render(folder) == 0
+    written = json.loads(capsys.readouterr().out)["written"]
+    text = (folder / "out" / Path(written[-1]).name).read_text()
+    (folder / "packages.json").write_text(json.dumps({"version": {}, "packages": [to_json(PACKAGE)]}))
+    assert render(folder) == 0
+    assert json.loads(capsys.readouterr().out)["written"] == written
+    assert (folder / "out" / Path(written[-1]).name).read_text() == text
+
+
 def test_trusted_keys_reach_the_servers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A public key's file is written into the pods as text; what is no public key is refused, and nothing is written."""
     from edgeloop_components.signing import new_key, read_signer

@@ -24,7 +24,8 @@ def command(
     out: Annotated[Path, typer.Option("-o", "--out", help="folder that gets one object a file")],
     *,
     packages: Annotated[
-        Path | None, typer.Option(help="JSON with Package documents: a list, or target: package")
+        Path | None,
+        typer.Option(help="JSON with Package documents: a list, target: package, or what `catalog show --json` gives"),
     ] = None,
     nodes: Annotated[
         Path | None, typer.Option(help="YAML with Node objects, as `kubectl get nodes -o yaml` gives")
@@ -68,6 +69,7 @@ def command(
 
     Examples:
 
+      edgeloop catalog show turbine-power@candidate --json > packages.json
       edgeloop render loop.yaml --packages packages.json --nodes nodes.yaml -o manifests/rendered
       kubectl get nodes -o yaml > nodes.yaml
     """
@@ -115,6 +117,8 @@ def _packages(path: Path | None, loop: Loop) -> dict[str, Package]:
         return {}
     try:
         document = json.loads(path.read_text())
+        if isinstance(document, dict) and isinstance(document.get("packages"), list):
+            document = document["packages"]
         items = list(document.values()) if isinstance(document, dict) and "kind" not in document else document
         given = [from_json(Package, item) for item in (items if isinstance(items, list) else [items])]
     except (ValueError, ContractError) as error:
