@@ -2,7 +2,7 @@
 
 Two NaN are the same answer, as are equal infinities. The difference of other values is absolute up to 1, as probabilities
 are, and above relative to the largest value of its row, or to the output's typical size where that is larger: rounding is of
-the size of the terms of a sum, and a row whose terms cancel has terms as large as any other. Both sizes are those of the
+the size of the terms of a sum, and a row whose terms cancel has terms as large as any other. All sizes are those of the
 expected answers, so a wrong answer cannot widen its own limit. Whole numbers must be equal; labels may differ where the
 expected probabilities of both classes are equal within the limit.
 """
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-__all__ = ["Agreement", "agreement", "raw_digest", "typical_size", "typical_sizes"]
+__all__ = ["Agreement", "agreement", "largest", "raw_digest", "typical_size", "typical_sizes"]
 
-NO_SCALES: Mapping[str, float] = MappingProxyType({})
+NO_SCALES: Mapping[str, float | Array] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,14 @@ def agreement(
     got: Mapping[str, Array],
     limit: float | Array,
     *,
-    scales: Mapping[str, float] = NO_SCALES,
+    scales: Mapping[str, float | Array] = NO_SCALES,
     label: str = "",
     probabilities: str = "",
 ) -> Agreement:
     """Compares outputs [rows, ...] by name. `label` and `probabilities` name a classifier's, for ties.
 
-    `limit` is one for all rows, or one for each. `scales` are the outputs' typical sizes, 1 where none is given.
+    `limit` is one for all rows, or one for each. `scales` are the outputs' typical sizes, of an output one or one for each row;
+    1 where none is given.
     """
     import numpy as np
 
@@ -92,8 +93,10 @@ def _same_bits(expected: Array, got: Array) -> Array:
     return same
 
 
-def typical_size(values: Array) -> float:
+def typical_size(values: Array, terms: Array | float = 0.0) -> float:
     """The typical size of an output [rows, ...], at least 1: the median over the rows of the row's largest finite |value|.
+
+    `terms` are sizes of rows that count where they are larger (compile/terms.py).
 
     Rows without a finite value say nothing of it and are left out. Of an even number it is the lower of the two in the middle,
     so that no mean with a row far out of range gets in.
@@ -101,18 +104,19 @@ def typical_size(values: Array) -> float:
     import numpy as np
 
     flat = np.asarray(values).reshape(len(values), -1)
-    sizes = np.sort(_largest(flat)[np.isfinite(flat).any(axis=1)])
+    sizes = np.sort(np.maximum(largest(flat), terms)[np.isfinite(flat).any(axis=1)])
     return max(1.0, float(sizes[(len(sizes) - 1) // 2])) if len(sizes) else 1.0
 
 
-def typical_sizes(outputs: Mapping[str, Array]) -> dict[str, float]:
+def typical_sizes(outputs: Mapping[str, Array], terms: Mapping[str, Array]) -> dict[str, float]:
     """The same of each output of floats, by name."""
     import numpy as np
 
-    return {name: typical_size(values) for name, values in outputs.items() if np.issubdtype(values.dtype, np.floating)}
+    floats = {name: values for name, values in outputs.items() if np.issubdtype(values.dtype, np.floating)}
+    return {name: typical_size(values, terms.get(name, 0.0)) for name, values in floats.items()}
 
 
-def _largest(values: Array) -> Array:
+def largest(values: Array) -> Array:
     """The largest finite |value| of each row; 0 where there is none."""
     import numpy as np
 
@@ -120,18 +124,18 @@ def _largest(values: Array) -> Array:
     return found
 
 
-def _differences(expected: Array, got: Array, scale: float) -> Array:
+def _differences(expected: Array, got: Array, scale: float | Array) -> Array:
     """The largest difference of each row; infinite where one is a number and the other is not."""
     import numpy as np
 
     with np.errstate(invalid="ignore", over="ignore"):
         apart = np.abs(expected.astype(np.float64) - got.astype(np.float64))
-        apart /= np.maximum(scale, _largest(expected))[:, None]
+        apart /= np.maximum(scale, largest(expected))[:, None]
     apart = np.where(
         _same_bits(expected, got) | (expected == got), 0.0, np.nan_to_num(apart, nan=np.inf, posinf=np.inf)
     )
-    largest: Array = apart.max(axis=1, initial=0.0)
-    return largest
+    found: Array = apart.max(axis=1, initial=0.0)
+    return found
 
 
 def _ulps(expected: Array, got: Array) -> Array:

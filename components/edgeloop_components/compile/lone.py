@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.compile.adapt import Adapted, adapted
 from edgeloop_components.compile.rows import FAR, MOST, Probes, Range, make_rows, ranges
+from edgeloop_components.compile.terms import term_sizes
 from edgeloop_components.compile.tolerance import power_of
 from edgeloop_components.native.emit import Emitted, emit
 from edgeloop_components.onnxgraph import Graph, graph_of
@@ -72,6 +73,10 @@ class Lone:
     def limit(self) -> float:
         """Largest difference that parity allows."""
         return LIMITS[self.classifier]
+
+    def terms(self, rows: Matrix) -> Mapping[str, Array]:
+        """By output, for each row the size that its terms give a difference: of sums that show little of their terms."""
+        return {} if self.classifier else term_sizes(self.adapted.model, rows, self.limit)
 
     @property
     def exact(self) -> bool:

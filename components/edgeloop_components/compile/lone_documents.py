@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeloop_components.compile.agreement import typical_size
+from edgeloop_components.compile.agreement import largest, typical_sizes
 from edgeloop_components.compile.lone import Lone, is_distribution
 from edgeloop_components.compile.rows import Range
 from edgeloop_components.ingest.files import write_document
@@ -147,18 +147,33 @@ def _tensor_golden(lone: Lone, seed: int) -> dict[str, Any]:
     """Rows, and what the graph's outputs are and answer, as edgeloop_contracts.golden reads it."""
     width = len(lone.adapted.features) + sum(tensor.width for tensor in _tensors(lone, _one_answer(lone)))
     rows = lone.probes(min(GOLDEN_ROWS, max(1, GOLDEN_NUMBERS // width)), seed).rows
-    answers = lone.outputs(rows)
+    answers, terms = lone.outputs(rows), lone.terms(rows)
+    sizes = typical_sizes(answers, terms)
+    sure = _sure(answers, terms, sizes)
     shape = [int(size or 1) for size in (lone.graph.input.shape or ())[1:]]
     return {
-        "rows": _said(rows),
+        "rows": _said(rows[sure]),
         "input": {"name": lone.graph.input.name, "shape": shape},
-        "outputs": [_answered(tensor, answers[tensor.name]) for tensor in _tensors(lone, answers)],
+        "outputs": [
+            _answered(tensor, answers[tensor.name][sure], sizes.get(tensor.name, 1.0))
+            for tensor in _tensors(lone, answers)
+        ],
     }
 
 
-def _answered(tensor: Tensor, values: Array) -> dict[str, Any]:
+def _sure(answers: Mapping[str, Array], terms: Mapping[str, Array], sizes: Mapping[str, float]) -> Array:
+    """Which rows are held by their own answer and the output's size: a server knows no sizes of terms, row by row."""
+    import numpy as np
+
+    kept = np.ones(len(next(iter(answers.values()))), dtype=np.bool_)
+    for name, found in terms.items():
+        kept &= found <= np.maximum(largest(answers[name].reshape(len(found), -1)), sizes[name])
+    return kept
+
+
+def _answered(tensor: Tensor, values: Array, size: float) -> dict[str, Any]:
     texts = {"texts": list(tensor.texts)} if tensor.texts else {}
-    scale = {"scale": typical_size(values)} if tensor.datatype == "FP32" else {}
+    scale = {"scale": size} if tensor.datatype == "FP32" else {}
     place = {text: number for number, text in enumerate(tensor.texts)}
     flat = values.reshape(len(values), tensor.width)
     data = [[place[str(text)] for text in row] for row in flat.tolist()] if texts else _said(flat)

@@ -74,6 +74,7 @@ class _Trial:
     expected: Mapping[str, Array]
     seed: int
     say: Say
+    terms: Mapping[str, Array]
 
 
 def parity_lone(
@@ -81,7 +82,9 @@ def parity_lone(
 ) -> list[PlatformParity]:
     """One result for each platform. ModelError, Unsupported, ToolchainError."""
     probes = lone.probes(rows, seed)
-    found = RUNNERS[runtime](_Trial(lone, probes, lone.outputs(probes.rows), seed, say), platforms)
+    found = RUNNERS[runtime](
+        _Trial(lone, probes, lone.outputs(probes.rows), seed, say, lone.terms(probes.rows)), platforms
+    )
     first = next((result for result in found if result.state == "passed"), None)
     return [_same_as(first, result) for result in found]
 
@@ -148,16 +151,19 @@ def _with_places(expected: Mapping[str, Array], emitted: Emitted) -> Mapping[str
 
 
 def _compared(trial: _Trial, platform: str, expected: Mapping[str, Array], got: Mapping[str, Array]) -> PlatformParity:
+    import numpy as np
+
     lone = trial.lone
     names = {"label": "label", "probabilities": "probabilities"} if lone.classifier else {}
     limits = row_limits(expected["probabilities"], lone.power, lone.limit) if lone.classifier else lone.limit
-    scales = {} if lone.classifier else typical_sizes(expected)
+    sizes = {} if lone.classifier else typical_sizes(expected, trial.terms)
+    scales = {name: np.maximum(size, trial.terms.get(name, size)) for name, size in sizes.items()}
     figures = agreement(expected, got, limits, scales=scales, **names)
     passed = figures.holds(lone.exact)
     why = "" if passed else _why(lone, figures)
     worst = _worst(trial.probes, expected, got, figures.worst_row)
     digest = raw_digest(list(got.values()))
-    return PlatformParity(platform, "passed" if passed else "failed", why, figures, digest, worst, scales)
+    return PlatformParity(platform, "passed" if passed else "failed", why, figures, digest, worst, sizes)
 
 
 def _why(lone: Lone, figures: Agreement) -> str:
