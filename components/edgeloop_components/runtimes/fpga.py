@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.runtimes import ModelError, Score
-from edgeloop_contracts import ContractError, Target, digest_of, dumps, loads
+from edgeloop_contracts import ContractError, ModelVersion, Target, digest_of, dumps, loads
 from edgeloop_contracts.fpga import FpgaDesign
 from edgeloop_contracts.fpga_board import BOARD_FILE, CERTIFICATE_FILE, DESIGN_FILE, SIMULATION_FILE, FpgaBoard
 
@@ -60,6 +60,7 @@ PLATFORMS = ("linux/amd64", "linux/arm64")  # those with wheels for the server
 WHEELS = ("uvicorn", "uvloop", "httptools")
 CODE = ("edgeloop_contracts", "edgeloop_node")
 WIDTHS_FILE = "widths.json"
+DRAWN = "drawn from the bins of reference.json"
 BITSTREAMS = tuple(f"bitstream.{suffix}" for suffix in ("bin", "bit", "fs"))
 DOCUMENTS = ("reference.json", "golden.json", "version.json")
 HELD = (DESIGN_FILE, BOARD_FILE, CERTIFICATE_FILE, SIMULATION_FILE, WIDTHS_FILE, *BITSTREAMS, *DOCUMENTS)
@@ -83,7 +84,7 @@ def compile_model(model_dir: Path, out: Path, target: Target) -> None:
     _say(f"{order.row.name} on {order.place.title}")  # an unknown part or board is found before the long search
     evidence = drawn(model_dir)
     found, base = _searched(model_dir, evidence, order, target)
-    _write_widths(out / WIDTHS_FILE, found, target)
+    _write_widths(out / WIDTHS_FILE, found, target, _title(model_dir))
     golden = read_golden(model_dir / "golden.json")
     _write_golden(out / "golden.json", found.design, golden.rows)
     made = build(found.design, evidence.rows, order, out, progress=_say, base=base, golden=golden.rows)
@@ -101,7 +102,7 @@ def compile_model_only(model_dir: Path, out: Path, target: Target) -> None:
 
     order = Order(part=target.part, board=target.fpga.board, baud=target.fpga.baud) if target.part else None
     found, _ = _searched(model_dir, drawn(model_dir), order, target)
-    _write_widths(out / WIDTHS_FILE, found, target)
+    _write_widths(out / WIDTHS_FILE, found, target, _title(model_dir))
     _write_golden(out / "golden.json", found.design, read_golden(model_dir / "golden.json").rows)
     (out / DESIGN_FILE).write_text(dumps(found.design) + "\n")
 
@@ -134,9 +135,20 @@ def _searched(model_dir: Path, evidence: Evidence, order: Order | None, target: 
     return search(graph, evidence, floors, progress=lambda tried: _say(str(tried))), None
 
 
-def _write_widths(path: Path, found: Found, target: Target) -> None:
+def _title(model_dir: Path) -> str:
+    path = model_dir / "version.json"
+    return loads(ModelVersion, path.read_bytes()).name if path.is_file() else "model.onnx"
+
+
+def _write_widths(path: Path, found: Found, target: Target, title: str) -> None:
     floors = {"agreement": target.fpga.agreement, "accuracy_loss": target.fpga.accuracy_loss}
-    document = {"floors": floors, "kept": asdict(found.widths), "tried": [asdict(one) for one in found.tried]}
+    document = {
+        "model": title,
+        "rows": DRAWN,
+        "floors": floors,
+        "kept": asdict(found.widths),
+        "tried": [asdict(one) for one in found.tried],
+    }
     path.write_text(json.dumps(document, indent=1) + "\n")
 
 
