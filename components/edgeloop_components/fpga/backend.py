@@ -54,6 +54,7 @@ class Figures:
     available: Mapping[str, int]
     fmax_mhz: float
     timing: str  # what that is, or that it is unverified
+    timing_verified: bool
     floor: tuple[tuple[int, int, int], ...]  # x, y, cells: where the design stands
     bitstream: str  # file name
     bytes: int
@@ -191,6 +192,7 @@ def _finish(job: Job, work: Path, facts: Mapping[str, Any], progress: Progress, 
         available=dataclasses.asdict(job.part.has),
         fmax_mhz=facts["fmax_mhz"],
         timing=job.part.experimental or "static, of nextpnr, for one placement seed",
+        timing_verified=not job.part.experimental,
         floor=tuple((x, y, cells) for x, y, cells in facts["floor"]),
         bitstream=made.name,
         bytes=len(content),

@@ -40,8 +40,6 @@ __all__ = ["HARDWARE", "RTL_FOLDER", "Built", "Order", "build", "checked", "diff
 Progress = Callable[[str], None]
 RTL_FOLDER = "rtl"
 PROVEN_ROWS = 4_000
-NETLISTS = ("ice40", "ecp5")  # families with cells that can be simulated
-NETLIST = "synth_ice40 -dsp"  # for the others
 HARDWARE = "not run on hardware: simulation, and static timing of nextpnr"
 
 
@@ -154,7 +152,7 @@ def proven(
     """
     from edgeloop_components.fpga.proof import prove
 
-    netlist = order.row.synth if order.row.family in NETLISTS else NETLIST
+    netlist = order.row.netlist or order.row.synth
     first = [] if golden is None else list(golden)
     found: dict[str, Any] = prove(design, files, list(_more(rows)), golden=first, synthesis=netlist, say=progress)
     return {**found, "rows_given": len(rows)}
@@ -185,7 +183,7 @@ def _certificate(
         "sources": {name: digests.of_bytes(text.encode()) for name, text in sorted(files.items())},
         "proof": dict(proof),
         "bitstream": figures.document(),
-        "hardware": HARDWARE,
+        "hardware": HARDWARE if figures.timing_verified else f"{HARDWARE}, whose model of this part is unverified",
     }
 
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from importlib.resources import files
 from typing import Any
 
+from edgeloop_components.fpga.parts import PARTS
 from edgeloop_components.fpga.picture import bars, floor_plan
 
 __all__ = ["latency_us", "page", "rows_of"]
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1c2430; }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem; } td, th { padding: .25rem .75rem; text-align: right; }
-th { font-weight: 600; border-bottom: 1px solid #8a94a3; } td:first-child, th:first-child { text-align: left; }
-td.text { text-align: left; overflow-wrap: anywhere; } .note { color: #5b6573; } svg { max-width: 100%; height: auto; }
-svg text { font: 13px system-ui, sans-serif; fill: #1c2430; } .all { fill: #e4e8ee; } .used, .tile { fill: #1f5fbf; }
-.kept td { font-weight: 600; } .warn { border-left: 4px solid #c2571a; padding-left: .75rem; }
-"""
+TIMING = "static timing, excluding the link"
 
 
 def latency_us(cycles: float, mhz: float) -> float:
@@ -30,18 +25,37 @@ def page(title: str, certificate: Mapping[str, Any], widths: Mapping[str, Any], 
     figures = certificate["bitstream"]
     parts = [
         f"<h1>{escape(title)} on {escape(figures['part'])}</h1>",
-        f"<p class='warn'>{escape(certificate['hardware'])}.</p>",
+        f"<p class='warn'>{escape(_sentence(certificate['hardware']))}.</p>",
         "<h2>Figures</h2>" + _pairs(rows_of(certificate, widths)),
         "<h2>What it takes</h2>" + bars(figures["used"], figures["available"]),
-        "<h2>Where it stands</h2><p class='note'>Cells on each tile after place and route.</p>"
-        + floor_plan([(x, y, cells) for x, y, cells in floor]),
+        "<h2>Where it stands</h2>" + _floor(figures["part"], [(x, y, cells) for x, y, cells in floor]),
         "<h2>Widths tried</h2>" + _widths(widths),
-        "<h2>Proof</h2>" + _pairs(_flat(certificate["proof"])),
-        "<h2>Digests</h2>" + _pairs(_digests(certificate)),
-        "<h2>Time and memory of the build</h2>" + _pairs(_effort(figures)),
+        "<h2>Proof</h2>" + _pairs(_proof(certificate["proof"])),
+        "<h2>Digests</h2>" + _pairs(_digests(certificate), "text mono"),
+        "<h2>Time and memory of the build</h2>" + _pairs(_effort(certificate)),
     ]
-    head = f"<meta charset='utf-8'><title>{escape(title)}</title><style>{_STYLE}</style>"
+    style = files(__package__).joinpath("page.css").read_text("utf-8")
+    head = (
+        "<meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(title)} on {escape(figures['part'])}</title><style>{style}</style>"
+    )
     return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _floor(part: str, tiles: Sequence[tuple[int, int, int]]) -> str:
+    if not tiles:
+        return "<p class='note'>The tools tell no places for this part.</p>"
+    size = PARTS[part].grid if part in PARTS else (0, 0)
+    cells = [number for _, _, number in tiles]
+    note = (
+        f"{sum(cells):,} cells on {len(tiles):,} tiles after place and route, up to {max(cells)} on one: the more, the "
+        "stronger. The frame is the chip."
+    )
+    return f"<p class='note'>{note}</p>{floor_plan(tiles, size)}"
 
 
 def rows_of(certificate: Mapping[str, Any], widths: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -62,7 +76,7 @@ def rows_of(certificate: Mapping[str, Any], widths: Mapping[str, Any]) -> list[t
             ("Cycles", f"{cycles:,}, simulated: last byte of the row in, first byte of the answer out"),
             (
                 "Core latency",
-                f"{at_fmax:.3g} us at Fmax, {at_clock:.3g} us at the board's clock (static timing, excluding the link)",
+                f"{at_fmax:.3g} us at {_fmax(figures)}, {at_clock:.3g} us at the board's clock ({TIMING})",
             ),
         ]
     kept = next((one for one in widths.get("tried", ()) if one["kept"]), None)
@@ -73,34 +87,48 @@ def rows_of(certificate: Mapping[str, Any], widths: Mapping[str, Any]) -> list[t
     return rows
 
 
-def _pairs(rows: Sequence[tuple[str, str]]) -> str:
-    body = "".join(f"<tr><td>{escape(name)}</td><td class='text'>{escape(value)}</td></tr>" for name, value in rows)
-    return f"<table>{body}</table>"
+def _fmax(figures: Mapping[str, Any]) -> str:
+    return "Fmax" if figures.get("timing_verified", True) else "an Fmax that is unverified"
 
 
-def _flat(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """A nested document as lines of name and value."""
-    rows: list[tuple[str, str]] = []
-    for name, value in document.items():
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{name}: ")
-        else:
-            rows.append((f"{prefix}{name}".replace("_", " "), str(value)))
+def _pairs(rows: Sequence[tuple[str, str]], kind: str = "text") -> str:
+    body = "".join(f"<tr><td>{escape(name)}</td><td class='{kind}'>{escape(value)}</td></tr>" for name, value in rows)
+    return f"<table class='pairs'>{body}</table>"
+
+
+def _proof(proof: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was compared with the integer model, bit for bit; steps that were left out are not there."""
+    exact = "{exact:,} of {rows:,} rows: label and raw scores"
+    rows = [("Circuit, by bytes", exact.format(exact=proof["exact"], rows=proof["rows"] + proof.get("golden_rows", 0)))]
+    if "rows_given" in proof:
+        rows.append(("Of them given", f"{proof['rows_given']:,} rows; the others have their values, mixed"))
+    if "front" in proof:
+        rows.append((f"Pins of {proof['front']['kind']}", exact.format(**proof["front"])))
+    if "netlist" in proof:
+        rows.append((f"Netlist of {proof['netlist']['synthesis']}", exact.format(**proof["netlist"])))
+    if proof.get("blocks"):
+        rows.append(("Arithmetic blocks, by SAT", ", ".join(proof["blocks"])))
     return rows
 
 
 def _digests(certificate: Mapping[str, Any]) -> list[tuple[str, str]]:
-    figures = certificate["bitstream"]
+    figures, proof = certificate["bitstream"], certificate["proof"]
     own = [("design (the core's answer to ID)", certificate["design"]), (figures["bitstream"], figures["sha256"])]
-    return [*own, ("placed shape", figures["shape"]), *certificate["sources"].items()]
+    proven = [
+        (name, place["digest"]) for name, place in proof.items() if isinstance(place, Mapping) and "digest" in place
+    ]
+    return [*own, ("placed shape", figures["shape"]), *proven, *certificate["sources"].items()]
 
 
-def _effort(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _effort(certificate: Mapping[str, Any]) -> list[tuple[str, str]]:
+    figures, proof = certificate["bitstream"], certificate["proof"]
     steps = [
         (name, f"{seconds:g} s ({figures['cpu_seconds'][name]:g} s CPU)")
         for name, seconds in figures["seconds"].items()
     ]
-    return [*steps, ("memory at most", f"{figures['peak_mib']:g} MiB"), *figures["tools"].items()]
+    proven = [("proof", f"{proof['seconds']:g} s")] if "seconds" in proof else []
+    tools = {**figures["tools"], **proof.get("tools", {})}
+    return [*steps, *proven, ("memory at most", f"{figures['peak_mib']:g} MiB"), *tools.items()]
 
 
 def _widths(widths: Mapping[str, Any]) -> str:
@@ -113,7 +141,16 @@ def _widths(widths: Mapping[str, Any]) -> str:
         + "</tr>"
         for one in widths.get("tried", ())
     )
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return f"<p class='note'>{escape(_floors(widths))}</p><div class='wide'><table><tr>{head}</tr>{body}</table></div>"
+
+
+def _floors(widths: Mapping[str, Any]) -> str:
+    """Which rows the widths were judged on, and what the kept one had to hold."""
+    found, floors = f"Rows: {widths.get('rows', 'not known')}.", widths.get("floors")
+    if not floors:
+        return found
+    loss = f"at most {100 * floors['accuracy_loss']:g} points of accuracy lost, where labels are known"
+    return f"{found} Kept: the fewest bits with an agreement of at least {floors['agreement']:.4g}, and {loss}."
 
 
 def _width(one: Mapping[str, Any]) -> list[str]:

@@ -47,10 +47,12 @@ class Part:
     package: str
     packages: tuple[str, ...]
     has: Needs
+    grid: tuple[int, int]  # columns and rows of tiles
     synth: str
     goal_mhz: float
     board: str  # where the pins are taken from unless another board is named
     experimental: str = ""  # why, for people
+    netlist: str = ""  # whose netlist is simulated instead, where cells of `synth` have no models that work
     tables: int = 0  # block RAMs that may hold comparators of trees; the rest is for identity and to spare
     table_words: int = 256
     table_width: int = 16
@@ -65,6 +67,7 @@ _ROWS = (
         package="sg48",
         packages=("sg48", "uwg30"),
         has=Needs(luts=5280, ffs=5280, brams=30, dsps=8),
+        grid=(26, 32),
         synth="synth_ice40 -device u -dsp",
         goal_mhz=48,
         tables=26,
@@ -77,6 +80,7 @@ _ROWS = (
         package="ct256",
         packages=("ct256", "cb132", "cm225", "bg121"),
         has=Needs(luts=7680, ffs=7680, brams=32, dsps=0),
+        grid=(34, 34),
         synth="synth_ice40 -device hx",
         goal_mhz=100,
         tables=28,
@@ -89,6 +93,7 @@ _ROWS = (
         package="CABGA381",
         packages=_ECP5_PACKAGES,
         has=Needs(luts=24288, ffs=24288, brams=56, dsps=28),
+        grid=(73, 51),
         synth="synth_ecp5",
         goal_mhz=100,
         tables=40,
@@ -103,6 +108,7 @@ _ROWS = (
         package="CABGA381",
         packages=(*_ECP5_PACKAGES, "CABGA554"),
         has=Needs(luts=43848, ffs=43848, brams=108, dsps=72),
+        grid=(91, 72),
         synth="synth_ecp5",
         goal_mhz=100,
         tables=40,
@@ -117,6 +123,7 @@ _ROWS = (
         package="CABGA381",
         packages=(*_ECP5_PACKAGES, "CABGA554", "CABGA756"),
         has=Needs(luts=83640, ffs=83640, brams=208, dsps=156),
+        grid=(127, 96),
         synth="synth_ecp5",
         goal_mhz=100,
         tables=40,
@@ -131,10 +138,12 @@ _ROWS = (
         package="PG256",
         packages=("PG256",),
         has=Needs(luts=20736, ffs=15552, brams=46, dsps=48),
+        grid=(56, 55),
         synth="synth_gowin -family gw2a",
         goal_mhz=100,
         board="tang-primer-20k",
         experimental="Gowin's timing comes from a model that nobody has checked: Fmax is unverified",
+        netlist="synth_ice40 -dsp",
     ),
 )
 PARTS: Mapping[str, Part] = MappingProxyType({part.name: part for part in _ROWS})

@@ -1,4 +1,4 @@
-"""Two pictures of a placed design as SVG text: how much of each kind of cell is taken, and where on the chip. Pure."""
+"""Two pictures of a placed design for a page: how much of each kind of cell is taken, and where on the chip. Pure."""
 
 from __future__ import annotations
 
@@ -7,43 +7,40 @@ from collections.abc import Mapping, Sequence
 __all__ = ["bars", "floor_plan"]
 
 NAMES = {"luts": "logic (LUT with carry)", "ffs": "flip-flops", "brams": "block RAM", "dsps": "multipliers (DSP)"}
-WIDTH, ROW, LEFT = 560, 30, 170
+WIDTH = 640
 
 
 def bars(used: Mapping[str, int], available: Mapping[str, int]) -> str:
-    """A bar for each kind of cell that the part has."""
-    kinds = [kind for kind in NAMES if available[kind]]
-    lines = [_bar(place, kind, used[kind], available[kind]) for place, kind in enumerate(kinds)]
-    return _svg(WIDTH, ROW * len(kinds), "utilisation", lines)
+    """A bar for each kind of cell that the part has, as HTML."""
+    lines = (_bar(NAMES[kind], used[kind], available[kind]) for kind in NAMES if available[kind])
+    return f"<div class='bars'>{''.join(lines)}</div>"
 
 
-def _bar(place: int, kind: str, used: int, available: int) -> str:
-    y, room = place * ROW, WIDTH - LEFT - 130
-    share = min(1.0, used / available)
+def _bar(name: str, used: int, available: int) -> str:
+    share = used / available
     return (
-        f"<text x='0' y='{y + 19}'>{NAMES[kind]}</text><rect class='all' x='{LEFT}' y='{y + 6}' width='{room}' height='18'/>"
-        f"<rect class='used' x='{LEFT}' y='{y + 6}' width='{room * share:.1f}' height='18'/>"
-        f"<text x='{LEFT + room + 8}' y='{y + 19}'>{used:,} / {available:,} ({used / available:.1%})</text>"
+        f"<div class='row'><span>{name}</span><div class='bar'><i style='width:{min(100.0, 100 * share):.1f}%'></i></div>"
+        f"<span>{used:,} of {available:,} ({share:.1%})</span></div>"
     )
 
 
-def floor_plan(tiles: Sequence[tuple[int, int, int]]) -> str:
-    """A square for each tile that holds cells (x, y, cells), the darker the more; row 0 below."""
+def floor_plan(tiles: Sequence[tuple[int, int, int]], size: tuple[int, int]) -> str:
+    """SVG: a square for each tile that holds cells (x, y, cells), the darker the more; row 0 below.
+
+    `size`: the chip's columns and rows, which a frame goes around; it is as large as the tiles ask for at least.
+    """
     if not tiles:
         return ""
-    side = 480 / max(40, 1 + max(x for x, _, _ in tiles), 1 + max(y for _, y, _ in tiles))
-    rows, most = 1 + max(y for _, y, _ in tiles), max(cells for _, _, cells in tiles)
-    squares = [
+    columns = max(size[0], *(x + 1 for x, _, _ in tiles))
+    rows = max(size[1], *(y + 1 for _, y, _ in tiles))
+    side, most = WIDTH / max(columns, rows), max(cells for _, _, cells in tiles)
+    squares = (
         f"<rect class='tile' x='{x * side:.2f}' y='{(rows - 1 - y) * side:.2f}' width='{side * 0.9:.2f}' "
-        f"height='{side * 0.9:.2f}' opacity='{0.2 + 0.8 * cells / most:.2f}'><title>X{x} Y{y}: {cells} cells</title></rect>"
+        f"height='{side * 0.9:.2f}' opacity='{0.25 + 0.75 * cells / most:.2f}'><title>X{x} Y{y}: {cells} cells</title></rect>"
         for x, y, cells in tiles
-    ]
-    return _svg(480, round(rows * side), "floor plan", squares)
-
-
-def _svg(width: int, height: int, label: str, parts: Sequence[str]) -> str:
+    )
+    width, height = columns * side, rows * side
     return (
-        f"<svg viewBox='0 0 {width} {height}' width='{width}' height='{height}' role='img' aria-label='{label}'>"
-        + "".join(parts)
-        + "</svg>"
+        f"<svg viewBox='-1 -1 {width + 2:.1f} {height + 2:.1f}' width='{width + 2:.0f}' role='img' aria-label='floor plan'>"
+        f"<rect class='chip' width='{width:.1f}' height='{height:.1f}'/>{''.join(squares)}</svg>"
     )

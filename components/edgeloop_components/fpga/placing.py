@@ -27,7 +27,7 @@ __all__ = ["Job", "place"]
 
 Progress = Callable[[str], None]
 ROUTED = "placed.json"
-_BEL = re.compile(r"X(\d+)/Y(\d+)/")
+_BEL = re.compile(r"X(\d+)/?Y(\d+)/")
 
 
 @dataclass(frozen=True, kw_only=True)
