@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 DATA ?= wind
 FUZZ_S ?= 600
 
-.PHONY: help setup demo demo-rainfall demo-chaos test test-fast test-slow check format bench bench-edge bench-fpga test-fpga test-long warm warm-fpga tools peers fuzz sanitize golden lock bare wheel step-image clean
+.PHONY: help setup demo demo-rainfall demo-chaos test test-fast test-slow check format bench bench-edge bench-fpga test-fpga test-long warm warm-fpga tools peers peers-fpga fuzz sanitize golden lock bare wheel step-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,8 +65,8 @@ bench: setup ## benchmarks: what a KFP step adds, what a request costs
 bench-edge: setup warm peers ## native code and its server beside onnxruntime, uvicorn, MLServer and KServe, in one run
 	@$(BIN)/python -m edgeloop_pipelines.bench
 
-bench-fpga: setup ## classifiers through the whole FPGA flow: time, area, timing, agreement, and a retrained one patched (10 minutes)
-	@$(BIN)/python -m edgeloop_pipelines.bench.fpga
+bench-fpga: setup peers-fpga ## classifiers through the whole FPGA flow, a retrained one patched, and the same models through conifer and hls4ml (15 minutes)
+	@$(BIN)/python -m edgeloop_pipelines.bench.fpga --out .edgeloop/bench-fpga.json
 
 warm: setup ## build the C library of every platform into the compiler's cache (once, half a minute each)
 	@$(BIN)/python -m edgeloop_components.native.toolchain
@@ -84,6 +84,15 @@ peers: setup ## environments of KServe and MLServer, for the conformance suite a
 		echo "installing $$name into $$home" && rm -rf $$home && mkdir -p .edgeloop/peers && $(PYTHON) -m venv $$home && \
 		$(BIN)/uv pip install --quiet --python $$home/bin/python --require-hashes -r $$lock && cp $$lock $$home/lock || exit 1; \
 	done
+
+peers-fpga: setup ## environment of conifer and hls4ml for bench-fpga (0.4 GB), and GHDL from Debian where this is root
+	@lock=requirements-peers/fpga.lock; home=.edgeloop/peers/fpga; \
+	cmp -s $$lock $$home/lock || { \
+		echo "installing conifer and hls4ml into $$home" && rm -rf $$home && mkdir -p .edgeloop/peers && $(PYTHON) -m venv $$home && \
+		$(BIN)/uv pip install --quiet --python $$home/bin/python --require-hashes -r $$lock && \
+		$(BIN)/uv pip install --quiet --python $$home/bin/python --no-deps -e . && cp $$lock $$home/lock; }
+	@command -v ghdl >/dev/null || { test "$$(id -u)" = 0 && apt-get install -qq -y --no-install-recommends ghdl >/dev/null; } || \
+		echo "no ghdl: conifer's area will lack in the table (Debian: apt-get install ghdl)" >&2
 
 fuzz: setup ## fuzz the native server's parsers; FUZZ_S seconds each (600)
 	@PYTHON=$(BIN)/python tests/fuzz/native/run.sh $(FUZZ_S)

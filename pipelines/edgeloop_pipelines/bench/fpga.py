@@ -1,5 +1,7 @@
 """`make bench-fpga`: three classifiers through the whole FPGA flow, and a retrained one patched. Exit code 1: a bar is missed.
 
+The same models go through conifer and hls4ml then, and a table shows them side by side.
+
 Wall times are of this machine as busy as it is; the bar of three minutes is held against processor time. Area and timing are
 nextpnr's, static, for one seed; nothing runs on hardware.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -16,17 +19,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeloop_pipelines.bench.fpga_models import Made, make
+from edgeloop_pipelines.bench.fpga_beside import Given, beside
+from edgeloop_pipelines.bench.fpga_models import HELD_OUT, Made, make
+from edgeloop_pipelines.bench.fpga_steps import PART, spent_s
+from edgeloop_pipelines.bench.fpga_table import Row, documents, rendered
 
 if TYPE_CHECKING:
     from edgeloop_components.fpga.build import Built
     from edgeloop_components.fpga.quantise import Found
+    from edgeloop_pipelines.bench.fpga_models import Labels
 
 __all__ = ["CASES", "Bars", "Case", "Result", "main", "run"]
 
 AGREEMENT, SECONDS, PEAK_MIB, ROWS = 0.99, 180.0, 1024.0, 4_000
 PATCH_SECONDS, PATCH_BYTES = 5.0, 2_048
-PEERS = {"conifer": "trees", "hls4ml": "perceptrons"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,12 @@ class Result:
     netlist_rows: int
     bytes: int
     sha256: str
+    used: Mapping[str, int]
+    numbers: str  # of the design
+    tried: Mapping[str, float]  # bits: agreement
+    convert_cpu_s: float  # the search for the fewest bits included
+    proof_cpu_s: float
+    tools: Mapping[str, str]
     missed: tuple[str, ...]
 
 
@@ -84,55 +96,114 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m edgeloop_pipelines.bench.fpga", description=__doc__)
     parser.add_argument("--only", metavar="WORD", default="", help="cases whose model or part has the word in its name")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the results there as JSON")
+    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="conifer and hls4ml, too")
     options = parser.parse_args(arguments)
     cases = [case for case in CASES if options.only in f"{case.model} {case.part}"]
-    missed, documents = 0, []
     with tempfile.TemporaryDirectory() as folder:
-        for document, line, misses in run(cases, Path(folder)):
+        models: dict[str, Made] = {}
+        missed, found = 0, []
+        for document, line, misses in run(cases, Path(folder), models):
             print(line, flush=True)
             missed += bool(misses)
-            documents.append(document)
-    for peer, what in PEERS.items():
-        print(f"{peer}: not part of edgeloop's lock, so {what} are not compared with it here")
+            found.append(document)
+        rows = list(_table(found, models, Path(folder))) if options.peers else []
+    print("\n" + rendered(rows) if rows else "conifer and hls4ml: not asked for")
     if options.out:
-        options.out.write_text(json.dumps(documents, indent=1) + "\n")
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        whole = {"cases": found, "beside": documents(rows), "load": os.getloadavg(), "cpus": os.cpu_count()}
+        options.out.write_text(json.dumps(whole, indent=1) + "\n")
     return int(missed > 0)
 
 
-def run(cases: Sequence[Case], folder: Path) -> Iterator[tuple[Mapping[str, Any], str, tuple[str, ...]]]:
-    """Document, line and missed bars of each case; after the first perceptron those of a retrained one, patched."""
-    models: dict[str, Made] = {}
+def _table(found: Sequence[Mapping[str, Any]], models: Mapping[str, Made], folder: Path) -> Iterator[Row]:
+    """Rows of each model that was built for PART: edgeloop's and the peers'."""
+    for document in found:
+        case = document.get("case", {})
+        if case.get("part") != PART:
+            continue
+        made = models[case["model"]]
+        given = Given(case["model"], made, _labels(made), AGREEMENT, folder, _progress)
+        yield from beside(given, _own(document))
+
+
+_PROOF = "simulating is the proof: {exact:,} of {rows:,} rows bit-exact, {netlist_rows:,} on the netlist; converting: the search"
+
+
+def _own(document: Mapping[str, Any]) -> Row:
+    return Row(
+        model=document["case"]["model"],
+        tool="edgeloop",
+        numbers=document["numbers"],
+        agreement=document["agreement"],
+        rows=HELD_OUT,
+        used=document["used"],
+        around="shell and UART, 3 pins",
+        fmax_mhz=document["fmax_mhz"],
+        convert_s=document["convert_cpu_s"],
+        simulate_s=document["proof_cpu_s"],
+        build_s=document["cpu_seconds"],
+        tried=document["tried"],
+        versions=document["tools"],
+        remarks=(_PROOF.format(**document),),
+    )
+
+
+def run(
+    cases: Sequence[Case], folder: Path, models: dict[str, Made] | None = None
+) -> Iterator[tuple[Mapping[str, Any], str, tuple[str, ...]]]:
+    """Document, line and missed bars of each case; after the first perceptron those of a retrained one, patched.
+
+    `models` keeps those that were trained, by name.
+    """
+    models = {} if models is None else models
     patched = False
     for case in cases:
         if case.model not in models:
             models[case.model] = make(case.model, folder)
         out = folder / f"{case.model}-{case.part}"
-        found, built, seconds = _built(models[case.model], case, out)
-        result = _result(case, found, built, seconds)
+        result = _result(case, *_built(models[case.model], case, out))
         yield asdict(result), _line(result), result.missed
         if case.model == "perceptron" and not patched:
             patched = True
             yield _patch(case, folder, out)
 
 
-def _built(made: Made, case: Case, out: Path, base: Path | None = None) -> tuple[Found, Built, float]:
-    from edgeloop_components.compile.lone import read_lone
+@dataclass(frozen=True)
+class _Took:
+    """Wall seconds of the build with its proof; processor time of that, and of the search before it."""
+
+    seconds: float
+    cpu_s: float
+    search_cpu_s: float
+
+
+def _built(made: Made, case: Case, out: Path, base: Path | None = None) -> tuple[Found, Built, _Took]:
     from edgeloop_components.fpga.build import Order, build
     from edgeloop_components.fpga.quantise import Evidence, Floors, read, search
 
-    labels = read_lone(made.path).outputs(made.rows)["label"]
-    evidence = Evidence(made.rows, labels, made.truth, made.calibration)
+    spent = [spent_s()]
+    evidence = Evidence(made.rows, _labels(made), made.truth, made.calibration)
     found = search(read(made.path), evidence, Floors(AGREEMENT), bits=(case.bits,) if case.bits else None)
+    spent.append(spent_s())
     started_s = time.monotonic()
     built = build(found.design, made.rows, Order(part=case.part), out, base=base, progress=_progress)
-    return found, built, time.monotonic() - started_s
+    spent.append(spent_s())
+    return found, built, _Took(time.monotonic() - started_s, spent[2] - spent[1], spent[1] - spent[0])
+
+
+def _labels(made: Made) -> Labels:
+    """The float model's, of the held-out rows."""
+    from edgeloop_components.compile.lone import read_lone
+
+    found: Labels = read_lone(made.path).outputs(made.rows)["label"]
+    return found
 
 
 def _progress(line: str) -> None:
     print(f"  {line}", file=sys.stderr, flush=True)
 
 
-def _result(case: Case, found: Found, built: Built, seconds: float) -> Result:
+def _result(case: Case, found: Found, built: Built, took: _Took) -> Result:
     figures, proof = built.figures, built.certificate["proof"]
     own_s, cpu_s = sum(figures.seconds.values()), sum(figures.cpu_seconds.values())
     cycles = int(proof["cycles"]["most"])
@@ -150,7 +221,7 @@ def _result(case: Case, found: Found, built: Built, seconds: float) -> Result:
         case=case,
         seconds=round(own_s, 1),
         cpu_seconds=round(cpu_s, 1),
-        proof_seconds=round(seconds - own_s, 1),
+        proof_seconds=round(took.seconds - own_s, 1),
         peak_mib=figures.peak_mib,
         luts=figures.used["luts"],
         fmax_mhz=figures.fmax_mhz,
@@ -162,8 +233,19 @@ def _result(case: Case, found: Found, built: Built, seconds: float) -> Result:
         netlist_rows=proof["netlist"]["rows"],
         bytes=figures.bytes,
         sha256=figures.sha256,
+        used=dict(figures.used),
+        numbers=_numbers(found),
+        tried={str(one.bits): one.agreement for one in found.tried},
+        convert_cpu_s=round(took.search_cpu_s, 1),
+        proof_cpu_s=round(took.cpu_s - cpu_s, 1),
+        tools=dict(figures.tools),
         missed=tuple(text for text, missed in checks.items() if missed),
     )
+
+
+def _numbers(found: Found) -> str:
+    bits, codes = found.tried[-1].bits, found.design.code_bits
+    return f"{bits} bits" if found.design.perceptron else f"codes of {codes} bits, leaves of {bits}"
 
 
 def _over(value: float, most: float | None) -> bool:
