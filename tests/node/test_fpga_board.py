@@ -198,6 +198,10 @@ def test_loading_calls_open_fpga_loader(tmp_path: Path, monkeypatch: pytest.Monk
     tool(tmp_path, "echo 'unable to open ftdi device' >&2; exit 3")
     with pytest.raises(LoadError, match=r"openFPGALoader -b ulx3s b\.bit: ended with 3: unable to open ftdi device"):
         loader.load_bitstream(file, "ulx3s")
+    tool(tmp_path, "echo 'Wait for CDONE'; echo Fail >&2")
+    with pytest.raises(LoadError, match="ended with 0: Fail") as caught:
+        loader.load_bitstream(file, "ice40_generic")
+    assert "is the board plugged in" in caught.value.hint
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(LoadError, match="expected openFPGALoader on this node"):
         loader.load_bitstream(file, "ulx3s")

@@ -29,4 +29,8 @@ class IdentityError(DeviceError):
 
 
 class LoadError(DeviceError):
-    """The bitstream could not be loaded."""
+    """The bitstream could not be loaded. `hint` says what to do."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint

@@ -1,11 +1,12 @@
 """Puts a bitstream on a board: through openFPGALoader, or through the kernel's FPGA manager on a SoC.
 
 Which of them follows from the board's name: `fpga-manager` (or `fpga-manager:fpga1`) is the kernel's, any other is one of
-openFPGALoader's boards, such as icebreaker or ulx3s. Nothing here was ever run with a board attached.
+openFPGALoader's boards, such as ice40_generic or ulx3s. Nothing here was ever run with a board attached.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,6 +17,11 @@ from edgeloop_node.fpga import LoadError
 __all__ = ["load_bitstream"]
 
 TOOL, LIMIT_S = "openFPGALoader", 120.0
+FAILED = re.compile(r"\bfail(ed)?\s*$", re.IGNORECASE | re.MULTILINE)  # it ends with 0 when an iCE40 does not start
+ABSENT = (
+    f"is the board plugged in, and may this user open its USB device? `{TOOL} --scan-usb` lists what is there; "
+    "on iCE40 boards jumpers decide whether the FPGA can be loaded, or its flash only"
+)
 MANAGER = "fpga-manager"
 MANAGERS, FIRMWARE = Path("/sys/class/fpga_manager"), Path("/lib/firmware")
 
@@ -35,16 +41,17 @@ def _tool(bitstream: Path, board: str) -> str:
     program = shutil.which(TOOL) or shutil.which(TOOL.lower())
     if program is None:
         raise LoadError(
-            f"{bitstream.name}: expected {TOOL} on this node, to load it into the board {board}, found none"
+            f"{bitstream.name}: expected {TOOL} on this node, to load it into the board {board}, found none",
+            "install it (Debian: apt-get install openfpgaloader)",
         )
     command = [program, "-b", board, str(bitstream)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LoadError(f"{TOOL} -b {board}: {error}") from error
-    if done.returncode != 0:
+    if done.returncode != 0 or FAILED.search(f"{done.stdout}\n{done.stderr}"):
         said = (done.stderr.strip() or done.stdout.strip())[-300:]
-        raise LoadError(f"{TOOL} -b {board} {bitstream.name}: ended with {done.returncode}: {said}")
+        raise LoadError(f"{TOOL} -b {board} {bitstream.name}: ended with {done.returncode}: {said}", ABSENT)
     return program
 
 
