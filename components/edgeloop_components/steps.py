@@ -19,9 +19,21 @@ from typing import Any
 
 from edgeloop_contracts import Loop, loads
 
-__all__ = ["EVENTS", "LOG", "Step", "failure_prefix", "failures", "now_or", "running", "write_json", "write_text"]
+__all__ = [
+    "EVENTS",
+    "LOG",
+    "Step",
+    "failure_prefix",
+    "failures",
+    "now_or",
+    "running",
+    "say",
+    "write_json",
+    "write_text",
+]
 
 EVENTS, LOG = "EDGELOOP_RUN_EVENTS", "EDGELOOP_RUN_LOG"
+_at_work: list[tuple[str, str]] = []  # step and target of this process
 
 
 @dataclass(frozen=True)
@@ -43,13 +55,23 @@ def running(name: str, loop: str, run_key: str, target: str = "") -> Iterator[St
     """Wraps a step's work. `loop` is the JSON text of the Loop; `ContractError` when it is not one."""
     started_s = time.time()
     _tell(name, target, "started", at_s=started_s)
+    _at_work.append((name, target))
     try:
         step = Step(name, target, loads(Loop, loop), run_key)
         yield step
     except Exception as error:
         _fail(name, target, run_key, error, started_s)
         raise
+    finally:
+        _at_work.pop()
     _tell(name, target, "finished", at_s=time.time(), seconds=time.time() - started_s, notes=step.notes)
+
+
+def say(text: str) -> None:
+    """What a long step does now: a line of its output, and for who watches the run."""
+    print(text, flush=True)
+    for name, target in _at_work[-1:]:
+        _tell(name, target, "said", at_s=time.time(), text=text)
 
 
 def _fail(name: str, target: str, run_key: str, error: Exception, started_s: float) -> None:

@@ -132,6 +132,20 @@ def test_a_step_tells_how_it_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert 0 <= last["seconds"] < 5
 
 
+def test_a_long_step_says_what_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On its output, and to who watches the run; outside of a step only the output."""
+    monkeypatch.setenv(steps.EVENTS, str(tmp_path / "events"))
+    with steps.running("compile", dumps(LOOP), "k", "gate"):
+        steps.say("placing")
+    steps.say("nobody's")
+    _, said, last = map(json.loads, (tmp_path / "events").read_text().splitlines())
+    assert (said["step"], said["target"], said["event"], said["text"]) == ("compile", "gate", "said", "placing")
+    assert last["event"] == "finished"
+    assert capsys.readouterr().out == "placing\nnobody's\n"
+
+
 def test_a_failed_step_names_itself_its_error_and_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from edgeloop_contracts import Loop, RunRequest, from_json
 from edgeloop_pipelines.cli import main
 from edgeloop_pipelines.local.installation import lent
+from edgeloop_pipelines.local.progress import Progress
 from edgeloop_pipelines.local.run import conclude, execute
 from edgeloop_pipelines.local.runfolder import RunBusyError, RunFolder
 
@@ -75,6 +78,26 @@ def test_the_result_holds_version_gates_and_seconds() -> None:
     result = conclude(REQUEST, JUDGED + ended("package", "cabinet") + ended("rollout"), error="", log="run.log")
     assert (result["version"], result["accepted"], result["gates"]) == (3, True, [{"gate": "schema"}])
     assert result["seconds"] == {"validate": 0.5, "register": 0.5, "package/cabinet": 0.5, "rollout": 0.5}
+
+
+def test_what_a_step_says_meanwhile_is_no_end_of_it() -> None:
+    """Its seconds are those of its end; a step that was killed after it had said something has ended without a word."""
+    said = {"step": "compile", "target": "gate", "event": "said", "at_s": 1.0, "text": "fpga: placing"}
+    events = [*ended("compile", "gate")[:1], said]
+    assert "step compile/gate ended without a word" in conclude(REQUEST, events, error="kfp", log="run.log")["error"]
+    events += ended("compile", "gate")[1:]
+    assert conclude(REQUEST, events, error="", log="run.log")["seconds"] == {"compile/gate": 0.5}
+
+
+def test_a_person_sees_what_a_long_step_does() -> None:
+    """While it runs; brackets in what it says are no markup."""
+    progress = Progress(console := Console(file=io.StringIO(), width=200))
+    for event in ({"event": "started"}, {"event": "said", "text": "fpga: yosys: 10 s, [Info] x"}):
+        progress({"step": "compile", "target": "gate", **event})
+    assert progress.now == "compile gate (fpga: yosys: 10 s, [Info] x)"
+    progress({"step": "compile", "target": "gate", "event": "finished", "seconds": 3.0, "notes": {"agreement": 0.98}})
+    assert progress.now == "between steps"
+    assert "3.00 s  agreement 0.98" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_failed_step_leaves_a_clear_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

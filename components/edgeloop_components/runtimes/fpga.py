@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.runtimes import ModelError, Score
+from edgeloop_components.steps import say
 from edgeloop_contracts import ContractError, ModelVersion, Target, digest_of, dumps, loads
 from edgeloop_contracts.fpga import FpgaDesign
 from edgeloop_contracts.fpga_board import BOARD_FILE, CERTIFICATE_FILE, DESIGN_FILE, SIMULATION_FILE, FpgaBoard
@@ -153,7 +154,7 @@ def _write_widths(path: Path, found: Found, target: Target, title: str) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"fpga: {text}", flush=True)
+    say(f"fpga: {text}")
 
 
 def _write_golden(path: Path, design: FpgaDesign, rows: Rows) -> None:

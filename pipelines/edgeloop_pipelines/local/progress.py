@@ -23,7 +23,7 @@ class Progress:
 
     def __init__(self, console: Console) -> None:
         self._console, self._status = console, Status("starting", console=console)
-        self._running: list[str] = []
+        self._running: dict[str, str] = {}  # step: what it said last
 
     def __enter__(self) -> Progress:
         self._status.start()
@@ -35,11 +35,18 @@ class Progress:
     def __call__(self, event: Mapping[str, Any]) -> None:
         name = f"{event['step']} {event['target']}".strip()
         if event["event"] == "started":
-            self._running.append(name)
+            self._running[name] = ""
+        elif event["event"] == "said":
+            self._running[name] = f" ({event['text']})"
         else:
-            self._running = [other for other in self._running if other != name]
+            self._running.pop(name, None)
             self._console.print(self.line(name, event), soft_wrap=True)
-        self._status.update(", ".join(self._running) or "between steps")
+        self._status.update(escape(self.now))
+
+    @property
+    def now(self) -> str:
+        """The steps at work, with what each said last."""
+        return ", ".join(map("".join, self._running.items())) or "between steps"
 
     @staticmethod
     def line(name: str, event: Mapping[str, Any]) -> str:

@@ -37,6 +37,7 @@ __all__ = ["EXIT_CODES", "conclude", "execute", "main", "run_locally"]
 Event = Mapping[str, Any]
 Watch = Callable[[Event], None]
 EXIT_CODES = {"succeeded": 0, "failed": 1, "rejected": 4}
+_ENDS = ("finished", "failed")
 _FOLLOW_S = 0.05
 _KILL_S = 3.0  # how long what was killed may take to be gone
 _PR_SET_CHILD_SUBREAPER = 36
@@ -71,7 +72,7 @@ def _attempt(folder: RunFolder, request: RunRequest, loop: Loop, watch: Watch) -
 
     shutil.rmtree(folder.artifacts, ignore_errors=True)
     folder.events.write_text("")
-    with _followed(folder.events, watch), _folder_of(loop), folder.log.open("a") as log:
+    with _followed(folder.events, watch), _folder_of(loop), folder.log.open("a", buffering=1) as log:
         try:
             run_locally(training, arguments_of(request, loop), folder.artifacts, log=log, events=folder.events)
         except RuntimeError as error:  # kfp.local raises this, and nothing more telling, when a task has failed
@@ -184,7 +185,7 @@ def conclude(request: RunRequest, events: Sequence[Event], *, error: str, log: s
         "version": notes.get("version"),
         "accepted": accepted,
         "gates": notes.get("gates", []),
-        "seconds": {_full(e): round(e["seconds"], 3) for e in events if e["event"] != "started"},
+        "seconds": {_full(e): round(e["seconds"], 3) for e in events if e["event"] in _ENDS},
         "error": why,
         "log": log,
     }
@@ -200,7 +201,7 @@ def _ended(events: Sequence[Event], step: str) -> bool:
 
 def _reason(events: Sequence[Event], error: str, log: str) -> str:
     failed = [f"step {_full(event)}: {event['error']}" for event in events if event["event"] == "failed"]
-    ended = {_full(event) for event in events if event["event"] != "started"}
+    ended = {_full(event) for event in events if event["event"] in _ENDS}
     killed = [f"step {_full(e)} ended without a word (killed?)" for e in events if _full(e) not in ended]
     found = failed or (killed if error else []) or ([_COLOURS.sub("", error)] if error else [])
     return "; ".join(found) + f" (log: {log})" if found else ""
