@@ -180,6 +180,7 @@ def test_pictures_scale_with_what_is_used() -> None:
     assert bars({**FIGURES["used"], "dsps": 0}, {**FIGURES["available"], "dsps": 0}).count("class='bar'") == 3
     assert floor_plan([(0, 0, 1), (5, 7, 8)], (0, 0)).count("class='tile'") == 2
     assert "<rect class='chip' width='520.0' height='640.0'/>" in floor_plan([(0, 0, 1)], (26, 32))
+    assert "y='620.00'" in floor_plan([(0, 0, 1)], (26, 32), top_down=False)
     assert floor_plan([], (26, 32)) == ""
 
 

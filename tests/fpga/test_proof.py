@@ -188,7 +188,7 @@ def test_a_leaf_is_found_out() -> None:
 def test_a_bit_of_the_shell_is_found_out(name: str, pattern: str, by: str) -> None:
     design = samples.boosting()
     changed = _changed(emit(design, RtlOptions()), name, pattern, by)
-    with pytest.raises((ProofError, SimulatorFailed)):
+    with pytest.raises((ProofError, SimulatorFailed), match=r"^simulation: |the device hangs"):  # it ran, and was wrong
         prove(design, changed, _rows(design, 50), **QUICK)
 
 

@@ -105,13 +105,17 @@ def bitstream(
 
 def can_patch(files: Mapping[str, str], part: str, board: str, base: Path, *, front: str = "uart") -> bool:
     """Whether `base`, a folder that `bitstream` made, holds this very shape, placed by the installed tools."""
-    job = _job(files, part, board, front)
+    return _placed(_job(files, part, board, front), base) is not None
+
+
+def _placed(job: Job, base: Path) -> dict[str, Any] | None:
+    """The facts of what is placed in `base`; None where it is not the job's shape by the installed tools."""
     try:
-        facts = json.loads((base / FACTS).read_bytes())
+        facts: dict[str, Any] = json.loads((base / FACTS).read_bytes())
         same = (facts["shape"], facts["tools"]) == (job.shape, versions(tools_of(job.part)))
     except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return same and job.part.family in FORMS and (base / PLACED).is_file()
+        return None
+    return facts if same and job.part.family in FORMS and (base / PLACED).is_file() else None
 
 
 def patch(
@@ -125,10 +129,10 @@ def patch(
     front: str = "uart",
 ) -> Figures:
     """As `bitstream`, of what `base` has placed: only block RAM contents change. NotPatchable when it is another shape."""
-    if not can_patch(files, part, board, base, front=front):
-        raise NotPatchable(f"{base}: expected a placed design of the same shape, part, board and tools, found none")
     job = _job(files, part, board, front)
-    facts = json.loads((base / FACTS).read_bytes())
+    facts = _placed(job, base)
+    if facts is None:
+        raise NotPatchable(f"{base}: expected a placed design of the same shape, part, board and tools, found none")
     with _work(out) as work:
         for name in KEPT:
             shutil.copyfile(base / name, work / name)

@@ -33,6 +33,7 @@ class Family:
     report: Mapping[str, Sequence[str]]
     low: float
     high: float
+    top_down: bool = True  # row 0 of tiles is at the top
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
@@ -55,6 +56,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             report={"luts": ("ICESTORM_LC",), "brams": ("ICESTORM_RAM",), "dsps": ("ICESTORM_DSP",)},
             low=0.8,
             high=1.15,
+            top_down=False,
         ),
         "ecp5": Family(
             nextpnr="nextpnr-ecp5",

@@ -7,7 +7,8 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from edgeloop_components.fpga.parts import PARTS
+from edgeloop_components.fpga.families import FAMILIES
+from edgeloop_components.fpga.parts import part_of
 from edgeloop_components.fpga.picture import bars, floor_plan
 
 __all__ = ["latency_us", "page", "rows_of"]
@@ -49,13 +50,13 @@ def _sentence(text: str) -> str:
 def _floor(part: str, tiles: Sequence[tuple[int, int, int]]) -> str:
     if not tiles:
         return "<p class='note'>The tools tell no places for this part.</p>"
-    size = PARTS[part].grid if part in PARTS else (0, 0)
+    row = part_of(part)
     cells = [number for _, _, number in tiles]
     note = (
         f"{sum(cells):,} cells on {len(tiles):,} tiles after place and route, up to {max(cells)} on one: the more, the "
         "stronger. The frame is the chip."
     )
-    return f"<p class='note'>{note}</p>{floor_plan(tiles, size)}"
+    return f"<p class='note'>{note}</p>{floor_plan(tiles, row.grid, top_down=FAMILIES[row.family].top_down)}"
 
 
 def rows_of(certificate: Mapping[str, Any], widths: Mapping[str, Any]) -> list[tuple[str, str]]:

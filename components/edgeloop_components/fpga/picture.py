@@ -24,10 +24,11 @@ def _bar(name: str, used: int, available: int) -> str:
     )
 
 
-def floor_plan(tiles: Sequence[tuple[int, int, int]], size: tuple[int, int]) -> str:
-    """SVG: a square for each tile that holds cells (x, y, cells), the darker the more; row 0 below.
+def floor_plan(tiles: Sequence[tuple[int, int, int]], size: tuple[int, int], *, top_down: bool = True) -> str:
+    """SVG: a square for each tile that holds cells (x, y, cells), the stronger the more.
 
-    `size`: the chip's columns and rows, which a frame goes around; it is as large as the tiles ask for at least.
+    `size`: the chip's columns and rows, which a frame goes around; it is as large as the tiles ask for at least. `top_down`:
+    row 0 is at the top, else at the bottom.
     """
     if not tiles:
         return ""
@@ -35,7 +36,7 @@ def floor_plan(tiles: Sequence[tuple[int, int, int]], size: tuple[int, int]) -> 
     rows = max(size[1], *(y + 1 for _, y, _ in tiles))
     side, most = WIDTH / max(columns, rows), max(cells for _, _, cells in tiles)
     squares = (
-        f"<rect class='tile' x='{x * side:.2f}' y='{(rows - 1 - y) * side:.2f}' width='{side * 0.9:.2f}' "
+        f"<rect class='tile' x='{x * side:.2f}' y='{(y if top_down else rows - 1 - y) * side:.2f}' width='{side * 0.9:.2f}' "
         f"height='{side * 0.9:.2f}' opacity='{0.25 + 0.75 * cells / most:.2f}'><title>X{x} Y{y}: {cells} cells</title></rect>"
         for x, y, cells in tiles
     )
