@@ -109,22 +109,53 @@ def _core(given: Given, own: Row, built: Path) -> Row:
 
 
 def _conifer(given: Given, python: Path) -> Row:
+    """Its row, with an area where GHDL is installed and the design can be placed."""
+    from edgeloop_components.fpga.tools import ToolFailed, ToolMissing
+
+    project = _Project(given, python)
+    row, bits = _narrowest(project)
+    try:
+        return _placed(project, row, bits)
+    except (Lacking, Refused, ToolFailed, ToolMissing) as error:
+        return replace(row, remarks=(*row.remarks, f"area not measured: {error}"))
+
+
+@dataclass(frozen=True)
+class _Project:
+    """conifer's projects of a model, one for each of its backends."""
+
+    given: Given
+    python: Path
+
+    def folder(self, backend: str) -> Path:
+        """Where that of a backend is."""
+        return self.given.folder / f"{self.given.model}-conifer-{backend}"
+
+    def called(self, backend: str, precision: str, rows: Path, count: int) -> dict[str, Any]:
+        """Converts and simulates, and says what was found. Refused."""
+        self.given.say(f"conifer {backend}: {precision}")
+        arguments = (self.given.made.path, rows, self.folder(backend), backend, precision, count)
+        return asked(self.python, "conifer_trees", arguments, self.given.folder)
+
+    def scores(self, backend: str) -> npt.NDArray[np.float64]:
+        """What the latest call of the backend computed: [rows, outputs]."""
+        import numpy as np
+
+        found: npt.NDArray[np.float64] = np.load(self.folder(backend) / "scores.npy")
+        return found
+
+
+def _narrowest(project: _Project) -> tuple[Row, int]:
+    """The fewest bits that agree, by conifer's C++; and how many those are."""
+    given = project.given
     held, calibration = given.rows()
-    project = given.folder / f"{given.model}-conifer"
-
-    def call(backend: str, precision: str, rows: Path, count: int) -> dict[str, Any]:
-        out = project.with_name(f"{project.name}-{backend}")
-        given.say(f"conifer {backend}: {precision}")
-        return asked(python, "conifer_trees", (given.made.path, rows, out, backend, precision, count), given.folder)
-
-    largest = call("cpp", WIDE, calibration, len(given.made.calibration))["largest"]
+    largest = project.called("cpp", WIDE, calibration, len(given.made.calibration))["largest"]
     whole = _whole_bits(MARGIN * largest)
     tried: dict[str, float] = {}
     for bits in range(whole + 4, MOST_BITS + 1):
         precision = f"ap_fixed<{bits},{whole}>"
-        answer = call("cpp", precision, held, len(given.labels))
-        scores = _scores(project.with_name(f"{project.name}-cpp"))
-        tried[precision] = float((_labels(scores) == given.labels).mean())
+        answer = project.called("cpp", precision, held, len(given.labels))
+        tried[precision] = float((_labels(project.scores("cpp")) == given.labels).mean())
         if tried[precision] >= given.floor:
             break
     row = Row(
@@ -139,17 +170,20 @@ def _conifer(given: Given, python: Path) -> Row:
         versions=answer["versions"],
         remarks=("agreement of its C++ emulation; the host maps each feature to the whole range of the format",),
     )
-    try:
-        ghdl = ghdl_version()
-        vhdl = call("vhdl", precision, held, SIMULATED_ROWS)
-    except Lacking as error:
-        return replace(row, remarks=(*row.remarks, f"area not measured: {error}"))
-    there = project.with_name(f"{project.name}-vhdl")
-    equal = int((_scores(there) == scores[:SIMULATED_ROWS]).all(axis=1).sum())
+    return row, bits
+
+
+def _placed(project: _Project, row: Row, bits: int) -> Row:
+    """The row with the area of conifer's VHDL. Lacking, Refused, ToolFailed, ToolMissing."""
+    given = project.given
+    ghdl = ghdl_version()
+    vhdl = project.called("vhdl", row.numbers, given.rows()[0], SIMULATED_ROWS)
+    emulated = project.scores("cpp")[:SIMULATED_ROWS]
+    equal = int((project.scores("vhdl") == emulated).all(axis=1).sum())
+    outputs = emulated.shape[1]
     began_s = spent_s()
-    core = verilog(there, given.folder / f"{given.model}-ghdl")
+    core = verilog(project.folder("vhdl"), given.folder / f"{given.model}-ghdl")
     synthesised_s = spent_s() - began_s
-    outputs = int(answer["outputs"])
     around = surroundings(bits * given.made.rows.shape[1], bits * outputs, outputs)
     given.say(f"yosys, nextpnr-ecp5: conifer's {given.model} on {PART}")
     found = area({"core.v": core, "around.v": around}, "top", given.folder / f"{given.model}-around", "-noccu2")
@@ -220,13 +254,6 @@ def _largest(given: Given) -> float:
     session = onnxruntime.InferenceSession(model.SerializeToString())
     values = session.run(names, {session.get_inputs()[0].name: given.made.calibration})
     return max(float(abs(value).max()) for value in values)
-
-
-def _scores(project: Path) -> npt.NDArray[np.float64]:
-    import numpy as np
-
-    found: npt.NDArray[np.float64] = np.load(project / "scores.npy")
-    return found
 
 
 def _labels(scores: npt.NDArray[np.float64]) -> Labels:

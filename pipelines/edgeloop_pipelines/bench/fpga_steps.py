@@ -14,7 +14,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PART", "Area", "Lacking", "Refused", "area", "asked", "ghdl_version", "peers_python", "spent_s", "verilog"]
+__all__ = [
+    "PART",
+    "Area",
+    "Lacking",
+    "Refused",
+    "area",
+    "asked",
+    "ghdl_version",
+    "peers_python",
+    "spent_s",
+    "tool_versions",
+    "verilog",
+]
 
 PART = "ecp5-25k"
 SCRIPTS = Path(__file__).parent / "peers"
@@ -57,12 +69,20 @@ def peers_python() -> Path:
 def asked(python: Path, script: str, arguments: Sequence[object], folder: Path) -> dict[str, Any]:
     """What a script of `peers/` writes on its last line. Refused."""
     command = [str(python), str(SCRIPTS / f"{script}.py"), *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    done = _ended(command, folder)
     if done.returncode:
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         raise Refused(lines[-1] if lines else f"exit code {done.returncode}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
+
+
+def _ended(command: Sequence[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """A process that has ended, well or not. Refused after PATIENCE_S."""
+    try:
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise Refused(f"no end within {error.timeout:.0f} s") from error
 
 
 def ghdl_version() -> str:
@@ -89,7 +109,7 @@ def _named(folder: Path, stem: str) -> list[Path]:
 
 
 def _ghdl(arguments: Sequence[str]) -> str:
-    done = subprocess.run(["ghdl", *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    done = _ended(["ghdl", *arguments])
     if done.returncode:
         raise Refused("ghdl: " + (done.stderr.strip().splitlines() or ["no word"])[-1])
     return done.stdout
