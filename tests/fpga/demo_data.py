@@ -130,14 +130,16 @@ def ask(port: int, method: str, path: str, body: Any = None) -> tuple[int, Any]:
 
 
 @contextlib.contextmanager
-def serving(site: Site, root: Path, target: str, version: int, run_dir: Path, port: int = 0) -> Iterator[Served]:
+def serving(
+    site: Site, root: Path, target: str, version: int, run_dir: Path, port: int = 0, **more: str
+) -> Iterator[Served]:
     """/edgeloop/server of an unpacked image with the image's environment and the trusted key, as a node starts it."""
     from edgeloop_components.package.layout import image_config, images
 
     config = image_config(site.images, images(site.images)[f"edgeloop/{LOOP}/{target}:{version}"])["config"]
     environment = dict(line.split("=", 1) for line in config["Env"])
     environment |= {name: f"{root}{environment[name]}" for name in ("PYTHONPATH", "EDGELOOP_MODEL")}
-    environment["EDGELOOP_PUBLIC_KEY"] = (site.folder / "signing.pub").read_text()
+    environment |= {"EDGELOOP_PUBLIC_KEY": (site.folder / "signing.pub").read_text(), **more}
     run_dir.mkdir(exist_ok=True)
     words = [
         sys.executable,
@@ -151,15 +153,19 @@ def serving(site: Site, root: Path, target: str, version: int, run_dir: Path, po
     ]
     process = subprocess.Popen(words, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
     served = Served(process)
+    assert process.stderr is not None
     try:
         served.listen("ready")
         assert "ready" in served.said, served.said
-        threading.Thread(target=served.listen, daemon=True).start()
+        listener = threading.Thread(target=served.listen)
+        listener.start()
         yield served
     finally:
         if process.poll() is None:
             process.kill()
         process.wait(30)
+    listener.join()
+    process.stderr.close()
 
 
 def rows_of(csv: Path, features: Sequence[str], count: int) -> list[list[float]]:

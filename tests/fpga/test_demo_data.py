@@ -20,6 +20,7 @@ from typing import Any
 
 import demo_data
 import pytest
+from demo_board import bench
 from demo_data import LOOP, Client, Served, Site, document_of, model_of, rows_of, serving
 
 from edgeloop_contracts import digest_of, loads
@@ -79,8 +80,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
 
 @pytest.fixture
 def serve(ran: Ran, tmp_path: Path) -> Callable[..., Any]:
-    return lambda target, version, port=0: serving(
-        ran.site, ran.roots[target, version], target, version, tmp_path / "run", port
+    return lambda target, version, port=0, **more: serving(
+        ran.site, ran.roots[target, version], target, version, tmp_path / "run", port, **more
     )
 
 
@@ -240,3 +241,33 @@ def test_a_retrained_version_is_patched_by_itself_and_replaces_the_other_without
     assert {status for status, _ in client.answers} == {200}
     assert {version for _, version in client.answers} == {1, 2}
     assert {version for _, version in client.answers[-100:]} == {2}
+
+
+def test_a_board_at_a_device_is_loaded_and_handed_over_to_the_next_version_without_losing_a_request(
+    ran: Ran, serve: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The same images with EDGELOOP_DEVICE: each server loads its own bitstream; after a power cut it is loaded again."""
+    rows = rows_of(ran.site.folder / "turbines/2014-03.csv", FEATURES, 20)
+    documents = [document_of(FEATURES, row) for row in rows]
+    with bench(tmp_path / "bench") as board:
+        here = {"EDGELOOP_DEVICE": str(board.device), "PATH": f"{board.tools}:{os.environ['PATH']}"}
+        with serve("cabinet", 1, **here) as old, contextlib.ExitStack() as stack:
+            facts = old.ask("GET", "/v2")[1]["parameters"]
+            assert facts["fpga_board"] == f"board ice40_generic at {board.device}, 115200 baud"
+            assert facts["fpga_simulated"] == "false", "it cannot know"
+            with Client(old.port, documents) as client:
+                new = stack.enter_context(serve("cabinet", 2, old.port, **here))
+                assert old.stop() == 0
+                asked = len(client.answers)
+                _until(lambda: len(client.answers) >= asked + 200)
+            assert {status for status, _ in client.answers} == {200}
+            assert {version for _, version in client.answers[-100:]} == {2}
+            board.power_cut()
+            _until(lambda: new.ask("POST", "/score", documents[0])[0] == 503)
+            _until(lambda: _ready(new))
+            for row, document in zip(rows, documents, strict=True):
+                label, _ = answer_of(ran.design(2), codes_of(ran.design(2), row))
+                assert new.ask("POST", "/score", document)[1]["label"] == BANDS[label]
+            assert new.stop() == 0
+    held = {version: model_of(ran.roots["cabinet", version], version) / "bitstream.bin" for version in (1, 2)}
+    assert board.loads == [("ice40_generic", held[1]), ("ice40_generic", held[2]), ("ice40_generic", held[2])]
