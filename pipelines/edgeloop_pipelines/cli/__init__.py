@@ -43,6 +43,7 @@ COMMANDS: dict[str, CommandRow] = {
     "keys": CommandRow(f"{_HERE}.keys", "Build", "make the keys that sign images and models"),
     "render": CommandRow(f"{_HERE}.render", "Deploy", "write the KubeEdge objects of a loop"),
     "fleet": CommandRow(f"{_HERE}.fleet", "Deploy", "serve the fleet service"),
+    "doctor": CommandRow(f"{_HERE}.doctor", "Watch", "find what is wrong with a cluster or this machine, and the fix"),
     "status": CommandRow(f"{_HERE}.status", "Watch", "show loops, versions, nodes, last verdict, last run"),
     "catalog": CommandRow(f"{_HERE}.catalog", "Watch", "list, show and audit the versions of a loop"),
     "drift": CommandRow(f"{_HERE}.drift", "Watch", "compare two data files, in Evidently's words"),
