@@ -78,7 +78,7 @@ class Settings:
     namespace: str = "edgeloop"
     registry: str = "edgeloop.local"
     agent_image: str = AGENT_IMAGE
-    fleet_url: str = "http://fleet.edgeloop.svc:8080"
+    fleet_url: str = "http://fleet.edgeloop-cloud.svc:8080"
     transport: Literal["mqtt", "https"] = "mqtt"
     mqtt: str = "127.0.0.1:1883"
     server_port: int = 8080

@@ -37,7 +37,7 @@ def command(
     ] = "",
     fleet_url: Annotated[
         str, typer.Option(help="the fleet service, as the cloud sees it")
-    ] = "http://fleet.edgeloop.svc:8080",
+    ] = "http://fleet.edgeloop-cloud.svc:8080",
     transport: Annotated[str, typer.Option(help="how reports travel: mqtt (KubeEdge's router) or https")] = "mqtt",
     mqtt: Annotated[str, typer.Option(help="HOST:PORT of the broker, as a node sees it")] = "127.0.0.1:1883",
     port: Annotated[int, typer.Option(help="where the servers listen on their nodes")] = 8080,

@@ -21,6 +21,10 @@ from edgeloop_pipelines.local import children
 
 __all__ = ["HOME", "HOST", "LENT", "Installation", "lent", "open_installation"]
 
+DATABASE_URL, ROUTER_URL = (
+    "EDGELOOP_DATABASE_URL",
+    "EDGELOOP_ROUTER_URL",
+)  # on a cluster: PostgreSQL, CloudCore's router
 HOME = "EDGELOOP_HOME"  # environment variable: the folder; every process of the installation carries it
 HOST = "127.0.0.1"
 LENT = "python3.11"  # the stand-in for KubeEdge lends images without a base this machine's Python
@@ -61,11 +65,11 @@ class Installation:
 
     @property
     def database_url(self) -> str:
-        return f"sqlite:///{self.home / 'fleet.db'}"
+        return os.environ.get(DATABASE_URL) or f"sqlite:///{self.home / 'fleet.db'}"
 
     @property
     def router_url(self) -> str:
-        return f"http://{HOST}:{self.router_port}"
+        return os.environ.get(ROUTER_URL) or f"http://{HOST}:{self.router_port}"
 
     def render_settings(self) -> RenderSettings:
         """What the rendered manifests of this installation say of it."""
