@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -207,3 +208,19 @@ def test_quantities(text, amount):
 def test_which_versions_have_holes(text, hole):
     """1.22.2 and 1.23.1 have the fixes, and what is newer; older lines have none."""
     assert vulnerable(version_in(text)) is hole
+
+
+def test_a_build_between_releases_is_a_warning(site):
+    """Its number is before the fixes, its content is not known."""
+    site.one("Node", "n2")["status"]["nodeInfo"]["kubeletVersion"] = "v1.32.10-kubeedge-v1.23.0-98+16cd8548eedb81"
+    assert [(found.code, found.severity) for found in site.examined()] == [("kubeedge-version", "warning")]
+
+
+@pytest.mark.cluster
+@pytest.mark.skipif(not os.environ.get("EDGELOOP_TEST_KUBECONFIG"), reason="EDGELOOP_TEST_KUBECONFIG names no cluster")
+def test_a_real_cluster_is_looked_over(capsys):
+    """Whatever is found there, the cluster is read."""
+    main(["doctor", "--kubeconfig", os.environ["EDGELOOP_TEST_KUBECONFIG"], "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert document["looked_at"][0]["what"] == "cluster"
+    assert "cluster-away" not in {finding["code"] for finding in document["findings"]}

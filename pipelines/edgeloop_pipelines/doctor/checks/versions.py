@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from edgeloop_pipelines.doctor.facts import Facts
-from edgeloop_pipelines.doctor.findings import Check, Hit, plural
+from edgeloop_pipelines.doctor.findings import Check, Hit, Severity, plural
 from edgeloop_pipelines.doctor.objects import edge_nodes, get, name_of, version_in
 
 __all__ = ["CHECKS", "CVES", "FIXED"]
@@ -82,19 +83,30 @@ def _kubernetes(facts: Facts) -> Iterator[Hit]:
         yield Hit("Kubernetes", what, f"use Kubernetes 1.{least} - 1.{most}, or try an update on one node group first")
 
 
+def _holes(text: str) -> tuple[str, Severity]:
+    """What a version before the fixes has; of a build between releases only the name is known."""
+    if re.search(r"\d+\.\d+\.\d+-\d", text):
+        return (
+            f"is {text}, a build between releases: whether {', '.join(CVES)} are mended in it cannot be told",
+            "warning",
+        )
+    return f"is {text}, with {', '.join(CVES)}", "error"
+
+
 def _kubeedge(facts: Facts) -> Iterator[Hit]:
     own = cloudcore_version(facts)
-    holes = ", ".join(CVES)
     if own and vulnerable(own[1]):
-        yield Hit("CloudCore", f"is {own[0]}, with {holes}", "upgrade KubeEdge to 1.23.1 or 1.22.2, or later")
+        what, severity = _holes(own[0])
+        yield Hit("CloudCore", what, "upgrade KubeEdge to 1.23.1 or 1.22.2, or later", severity)
     old: dict[str, list[str]] = {}
     for node in edge_nodes(facts):
         version = edgecore_version(node)
         if version and vulnerable(version[1]):
             old.setdefault(version[0], []).append(name_of(node))
     for text, nodes in old.items():
+        what, severity = _holes(text)
         fix = f"upgrade edgecore by keadm on {', '.join(nodes[:8])}{' and others' if len(nodes) > 8 else ''}"
-        yield Hit(f"EdgeCore on {plural(len(nodes), 'node')}", f"is {text}, with {holes}", fix)
+        yield Hit(f"EdgeCore on {plural(len(nodes), 'node')}", what, fix, severity)
 
 
 def _skew(facts: Facts) -> Iterator[Hit]:
