@@ -8,6 +8,7 @@ import pytest
 import samples
 from simulation import needs_simulator, needs_yosys
 
+from edgeloop_components.fpga.parts import PARTS
 from edgeloop_components.fpga.proof import NetlistError, ProofError, program, prove
 from edgeloop_components.fpga.proof.netlist import NETLIST, netlist
 from edgeloop_components.fpga.proof.rows import compared, expected
@@ -34,7 +35,9 @@ def test_the_certificate_holds_the_whole_proof() -> None:
 
 @pytest.mark.fpga_matrix
 @pytest.mark.parametrize("name", ["perceptron", "boosting", "boosting3"])
-@pytest.mark.parametrize("synthesis", ["synth_ice40 -dsp", "synth_ice40", "synth_ecp5", "synth_ecp5 -noccu2"])
+@pytest.mark.parametrize(
+    "synthesis", ["synth_ice40 -dsp", "synth_ice40", "synth_ecp5", "synth_ecp5 -noccu2", PARTS["gw2a-18"].netlist]
+)
 def test_netlists_are_exact(name: str, synthesis: str) -> None:
     design = samples.SAMPLES[name]()
     options = RtlOptions(tables=3, table_words=512, table_width=36)
@@ -78,5 +81,7 @@ def test_a_cell_that_is_changed_is_found_out(tmp_path: Path) -> None:
 
 
 def test_a_synthesis_without_models_is_refused() -> None:
-    with pytest.raises(NetlistError, match="expected one of synth_ice40, synth_ecp5 and its options, found 'synth_x'"):
+    with pytest.raises(
+        NetlistError, match="expected one of synth_ice40, synth_ecp5, synth_gowin and its options, found 'synth_x'"
+    ):
         netlist({}, "synth_x")

@@ -52,7 +52,7 @@ class Part:
     goal_mhz: float
     board: str  # where the pins are taken from unless another board is named
     experimental: str = ""  # why, for people
-    netlist: str = ""  # whose netlist is simulated instead, where cells of `synth` have no models that work
+    netlist: str = ""  # the synthesis whose netlist is simulated, where cells of `synth` have no models
     tables: int = 0  # block RAMs that may hold comparators of trees; the rest is for identity and to spare
     table_words: int = 256
     table_width: int = 16
@@ -143,7 +143,7 @@ _ROWS = (
         goal_mhz=100,
         board="tang-primer-20k",
         experimental="Gowin's timing comes from a model that nobody has checked: Fmax is unverified",
-        netlist="synth_ice40 -dsp",
+        netlist="synth_gowin -family gw2a -nobram -nodsp -noiopads",
     ),
 )
 PARTS: Mapping[str, Part] = MappingProxyType({part.name: part for part in _ROWS})

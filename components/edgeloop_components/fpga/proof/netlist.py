@@ -1,7 +1,8 @@
 """A design after synthesis: yosys makes cells of it, and the simulated board runs on models of those cells.
 
 The memories' contents are part of the netlist. Families: iCE40 and ECP5, whose cells yosys has models of; those of ECP5's block
-RAM and multiplier are ours (ecp5_cells.v). Refuses another synthesis command with NetlistError.
+RAM and multiplier are ours (ecp5_cells.v). Of Gowin there are models of logic only: `-nobram -nodsp`, and memories may be logic.
+Refuses another synthesis command with NetlistError.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ["NETLIST", "NetlistError", "netlist"]
 NETLIST = Bench(
     "board_bytes.h", "device", {"QUIET_BITS": QUIET_BITS}, words=("-DNO_ICE40_DEFAULT_ASSIGNMENTS",), optimise="-O0"
 )
-_BLACK_BOX = re.compile(r"\(\* blackbox \*\)\s*module DP16KD\b.*?endmodule", re.DOTALL)
+_BLACK_BOX = re.compile(r"\(\* blackbox[^)]*\*\)\s*module\b.*?endmodule", re.DOTALL)  # it would answer with zeros
 
 
 class NetlistError(ValueError):
@@ -32,17 +33,21 @@ class NetlistError(ValueError):
 
 @dataclass(frozen=True)
 class Family:
-    """Where yosys keeps the models: its folder and files, and ours."""
+    """Where yosys keeps the models: its folder and files, and ours. `before`: commands of yosys that go before synthesis."""
 
     folder: str
     models: tuple[str, ...]
     own: str = ""
+    before: str = ""
 
 
 FAMILIES: Mapping[str, Family] = {
     "synth_ice40": Family("ice40", ("cells_sim.v",)),
     "synth_ecp5": Family(
         "lattice", ("cells_sim_ecp5.v", "common_sim.vh", "ccu2c_sim.vh", "cells_ff.vh", "cells_io.vh"), "ecp5_cells.v"
+    ),
+    "synth_gowin": Family(
+        "gowin", ("cells_sim.v",), before="hierarchy -top device; setattr -unset ram_style -unset rom_style m:*"
     ),
 }
 
@@ -65,6 +70,7 @@ def netlist(
         steps = (
             f"read_verilog {sources}",
             f"chparam -set QUIET_BITS {QUIET_BITS} device",
+            family.before,
             f"{synthesis} -top device",
             "write_verilog -noattr netlist.v",
         )
