@@ -158,6 +158,16 @@ def test_graphs_without_support_vectors_have_no_terms(graphs: dict[str, Any], tm
     assert term_sizes(graph, WIDE, 1e-5) == {}
 
 
+def test_coefficients_that_do_not_fit_have_no_terms(graphs: dict[str, Any]) -> None:
+    """The emitter names what is wrong, and onnxruntime refuses other attributes; here nothing is computed of it."""
+    graph = type(graphs["svr"])()
+    graph.CopyFrom(graphs["svr"])
+    assert term_sizes(graph, WIDE, 1e-5)
+    (numbers,) = (a for node in graph.graph.node for a in node.attribute if a.name == "coefficients")
+    numbers.floats.append(1.0)
+    assert term_sizes(graph, WIDE, 1e-5) == {}
+
+
 @pytest.mark.parametrize("name", ["linear", "svr linear"])
 def test_golden_rows_are_held_by_the_scale_that_is_written(name: str, graphs: dict[str, Any], tmp_path: Path) -> None:
     """The scale is about the target's, and no row is left whose terms ask for more than its answer and the scale."""

@@ -5,7 +5,8 @@ allows, and what remains may be a thousandth of one of them: onnxruntime itself 
 answer. So the size that a difference is measured against is at least that at which 1e-5 is a few units in the last place of the
 terms, of this row. The terms are the model's own and are computed here in double, from its constants alone.
 
-Knows graphs with one SVMRegressor, whose value goes out as it is. Of any other graph nothing is known, and nothing added.
+Knows graphs with one SVMRegressor, whose value goes out as it is. Of any other graph nothing is known, and nothing added; nor of
+an operator whose attributes do not fit together, which the emitter refuses by name.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def term_sizes(model: Any, rows: Array, limit: float) -> Mapping[str, Array]:
     if not output or ("one_class" in given and given["one_class"].i):
         return {}
     values = _values(model, nodes[0].input[0], rows)
-    return {output: _sums(given, values) * (ROUNDING / limit)}
+    return {output: _sums(given, values) * (ROUNDING / limit)} if _fits(given, values.shape[1]) else {}
 
 
 def _output(model: Any, name: str) -> str:
@@ -72,25 +73,37 @@ def _values(model: Any, name: str, rows: Array) -> Array:
     return np.concatenate(parts).reshape(len(rows), -1).astype(np.float64)
 
 
+def _numbers(given: Mapping[str, Any], name: str) -> list[float]:
+    return list(given[name].floats) if name in given else []
+
+
+def _kernel(given: Mapping[str, Any]) -> str:
+    return given["kernel_type"].s.decode(errors="replace") if "kernel_type" in given else "LINEAR"
+
+
+def _fits(given: Mapping[str, Any], width: int) -> bool:
+    """Whether the numbers of weights, vectors and parameters belong together; without vectors there is a weight a value."""
+    weights, vectors = len(_numbers(given, "coefficients")), len(_numbers(given, "support_vectors"))
+    sizes = vectors == weights * width if vectors else weights == width
+    return sizes and _kernel(given) in KERNELS and len(_numbers(given, "kernel_params")) in (0, 3)
+
+
 def _sums(given: Mapping[str, Any], values: Array) -> Array:
     """The sum of the sizes of all terms and the constant, for each row."""
     import numpy as np
 
-    weights = np.abs(np.array(given["coefficients"].floats, dtype=np.float64))
-    vectors = np.array(given["support_vectors"].floats if "support_vectors" in given else (), dtype=np.float64)
-    kernel = given["kernel_type"].s.decode() if "kernel_type" in given else "LINEAR"
-    numbers = list(given["kernel_params"].floats) if "kernel_params" in given else []
-    gamma, offset, degree = numbers or (0.0, 0.0, 0.0)
-    table = np.abs(vectors.reshape(-1, values.shape[1])) if kernel != "RBF" else vectors.reshape(-1, values.shape[1])
+    weights = np.abs(np.array(_numbers(given, "coefficients"), dtype=np.float64))
+    table = np.array(_numbers(given, "support_vectors"), dtype=np.float64).reshape(-1, values.shape[1])
+    gamma, offset, degree = _numbers(given, "kernel_params") or (0.0, 0.0, 0.0)
     block = max(1, AT_ONCE // max(1, table.size))
     with np.errstate(all="ignore"):
         if not len(table):
             sums = np.abs(values) @ weights
         else:
             parts = [values[start : start + block] for start in range(0, len(values), block)]
-            size = KERNELS[kernel]
+            size = KERNELS[_kernel(given)]
             sums = np.concatenate([size(part, table, gamma, offset, degree) @ weights for part in parts])
-    sums += abs(given["rho"].floats[0]) if "rho" in given else 0.0
+    sums += sum(map(abs, _numbers(given, "rho")[:1]))
     found: Array = np.where(np.isfinite(sums), sums, 0.0)
     return found
 
@@ -98,13 +111,14 @@ def _sums(given: Mapping[str, Any], values: Array) -> Array:
 def _linear(rows: Array, table: Array, _gamma: float, _offset: float, _degree: float) -> Array:
     import numpy as np
 
-    return np.abs(rows) @ table.T
+    found: Array = np.abs(rows) @ np.abs(table.T)
+    return found
 
 
 def _poly(rows: Array, table: Array, gamma: float, offset: float, degree: float) -> Array:
     import numpy as np
 
-    found: Array = (abs(gamma) * (np.abs(rows) @ table.T) + abs(offset)) ** degree
+    found: Array = (abs(gamma) * (np.abs(rows) @ np.abs(table.T)) + abs(offset)) ** degree
     return (1 + abs(degree)) * found  # a power multiplies by its degree what its base is off by
 
 
