@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 import samples
+from simulation import needs_yosys
 
 from edgeloop_components.fpga.images import memories_of, words_of
 from edgeloop_components.fpga.rtl import RtlError, RtlOptions, emit
 from edgeloop_components.fpga.rtl.adders import Term, summed
 from edgeloop_components.fpga.rtl.comparators import FALSE, TRUE, Comparators
 from edgeloop_components.fpga.rtl.text import bits_of, index_bits, width_of
+from edgeloop_components.fpga.tools import run
 from edgeloop_contracts import digest_of
 from edgeloop_contracts.fpga import FpgaDesign
 from edgeloop_contracts.fpga_frame import encode_id
@@ -186,6 +188,41 @@ def test_sums_are_as_wide_as_their_range_needs(count: int) -> None:
     assert (total.least, total.most) == (sum(t.least for t in terms), sum(t.most for t in terms))
     assert sum(line.count("reg [") for line in lines) >= 1
     assert 3**clocks >= count > 3 ** (clocks - 1) or (count, clocks) == (1, 1)
+
+
+@pytest.mark.parametrize("even", list(itertools.product([False, True], repeat=3)))
+def test_a_sum_of_an_even_term_is_not_kept(even: tuple[bool, ...]) -> None:
+    """Its lowest bit is the other term's own, and yosys loses drivers of such a wire: an even one comes third."""
+    terms = [Term(f"t{place}", 0, 2, one) for place, one in enumerate(even)]
+    lines, (total,), _ = summed([terms])
+    text = "\n".join(lines)
+    assert ("(* keep *)" in text) == (sum(even) <= 1)
+    assert total.even == all(even)
+    assert all(f"t{place}" in text for place in range(3))
+    if sum(even) == 1:
+        assert re.search(r"a0_0_0 <= a0_0_0_two \+ \{1'd0, (t\d)\};", text)[1] == f"t{even.index(True)}"  # type: ignore[index]
+
+
+@needs_yosys
+@pytest.mark.slow
+@pytest.mark.parametrize("even", [(False, True, False), (True, False, True)])
+def test_no_bit_of_a_sum_loses_its_driver(even: tuple[bool, ...], tmp_path: Path) -> None:
+    """After synthesis for ECP5, with terms whose lowest bit is 0."""
+    terms = [Term(f"t{place}", 0, 2, one) for place, one in enumerate(even)]
+    lines, (total,), _ = summed([terms])
+    registers = [
+        f"    reg [1:0] t{place}; always @(posedge clk) t{place} <= x[{2 * place} +: 2]{' & 2' if one else ''};"
+        for place, one in enumerate(even)
+    ]
+    head = f"module m (input clk, input [5:0] x, output [{total.width - 1}:0] y);"
+    body = [head, *registers, *lines, f"    assign y = {total.name};", "endmodule"]
+    (tmp_path / "m.v").write_text("\n".join(body) + "\n")
+    (tmp_path / "m.ys").write_text("read_verilog m.v\nsynth_ecp5 -top m\nwrite_verilog -noattr out.v\n")
+    run("yosys", ["-s", "m.ys"], tmp_path)
+    undriven = [
+        line for line in (tmp_path / "out.v").read_text().splitlines() if re.match(r"\s+assign .*'h[0-9a-f]*x", line)
+    ]
+    assert undriven == []
 
 
 @pytest.mark.parametrize(

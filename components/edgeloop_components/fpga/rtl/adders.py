@@ -1,7 +1,8 @@
 """Sums as a pipeline: a tree of adders with three inputs, narrow terms first, every node as wide as its range needs.
 
 The first two of three inputs are added on a wire that synthesis keeps: else it makes a compressor of the three, which costs a
-half more than two carry chains.
+half more than two carry chains. Not where one of them is even: its lowest bit is 0, the sum's is then that of the other, and
+yosys 0.70 (synth_ecp5) loses the driver of the kept wire's other bits.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ INPUTS = 3
 
 @dataclass(frozen=True)
 class Term:
-    """A wire and the range of its values; two's complement where `least` is negative."""
+    """A wire and the range of its values; two's complement where `least` is negative. `even`: every value is."""
 
     name: str
     least: int
     most: int
+    even: bool = False
 
     @property
     def width(self) -> int:
@@ -57,12 +59,15 @@ def _level(terms: Sequence[Term], prefix: str, lines: list[str]) -> list[Term]:
 
 
 def _node(terms: Sequence[Term], name: str, lines: list[str]) -> Term:
-    total = Term(name, sum(term.least for term in terms), sum(term.most for term in terms))
+    terms = sorted(terms, key=lambda term: term.even)  # an even one comes third
+    even = all(term.even for term in terms)
+    total = Term(name, sum(term.least for term in terms), sum(term.most for term in terms), even)
     texts = [term.extended(total.width) for term in terms]
     span = f"[{total.width - 1}:0]"
     lines.append(f"    reg {span} {name};")
     if len(texts) == INPUTS:
-        lines.append(f"    (* keep *) wire {span} {name}_two = {texts[0]} + {texts[1]};")
+        keep = "" if terms[1].even else "(* keep *) "
+        lines.append(f"    {keep}wire {span} {name}_two = {texts[0]} + {texts[1]};")
         texts = [f"{name}_two", texts[2]]
     lines.append(f"    always @(posedge clk) {name} <= {' + '.join(texts)};")
     return total

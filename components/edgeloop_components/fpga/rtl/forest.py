@@ -153,14 +153,15 @@ def _leaf_lines(tree: int, node: Node) -> list[str]:
 def _tree_terms(output: int, shares: Sequence[_Share], base: int) -> tuple[list[str], list[Term]]:
     """A register for what each tree adds to a score."""
     if not shares:
-        return [], [Term(_literal(base, width_of(base, base)), base, base)]
+        return [], [Term(_literal(base, width_of(base, base)), base, base, base % 2 == 0)]
     offset = base + sum(share.least for share in shares)
     widest = max(shares, key=lambda share: max(share.values) - share.least)
     lines, terms = [], []
     for share in shares:
         shift = (offset if share is widest else 0) - share.least
         values = [value + shift for value in share.values]
-        term = Term(f"t{share.tree}_{output}", min(values), max(values))
+        even = all(value % 2 == 0 for value in values)
+        term = Term(f"t{share.tree}_{output}", min(values), max(values), even)
         lines += _value_lines(term, f"leaf{share.tree}", values)
         terms.append(term)
     return lines, terms
