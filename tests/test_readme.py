@@ -79,6 +79,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("stranger")
     _rows(made / "data.csv")
     _rows(made / "rows.csv", 20)
+    shutil.copy(ROOT / "tests/golden/sedna/pump.input.yaml", made / "job.yaml")
     return made
 
 
@@ -88,7 +89,7 @@ def test_commands_on_your_data(folder: Path) -> None:
     for line in LOCAL:
         if "demo" in line:
             continue  # tests/pipelines/test_demo.py runs it
-        done = _run(line, folder)
+        done = _run(line, folder, KUBECONFIG=os.devnull)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 
 

@@ -32,6 +32,7 @@ CHAPTERS = {
 _HERE = "edgeloop_pipelines.cli"
 COMMANDS: dict[str, CommandRow] = {
     "init": CommandRow(f"{_HERE}.init", "Describe", "write a commented loop.yaml for a data file"),
+    "import": CommandRow(f"{_HERE}.import_", "Describe", "turn Sedna's objects into a loop.yaml"),
     "check": CommandRow(f"{_HERE}.check", "Describe", "report every mistake in a loop.yaml at once"),
     "schema": CommandRow(f"{_HERE}.schema", "Describe", "print the JSON Schema of loop.yaml, for editors"),
     "run": CommandRow(f"{_HERE}.run", "Build", "run the training pipeline on this machine"),

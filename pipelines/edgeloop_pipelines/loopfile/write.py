@@ -26,6 +26,7 @@ EXAMPLES: dict[str, str] = {  # what a field that is empty could hold
     "metadata.owner": "wind-ops",
     "data.time": "timestamp",
     "data.node": "device",
+    "train.estimator": "sklearn.ensemble.HistGradientBoostingClassifier",
     "train.entrypoint": "my_package.train:fit",
     "train.onnx": "model.onnx",
     "train.params": "{max_iter: 150}",

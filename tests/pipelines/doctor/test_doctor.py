@@ -17,7 +17,8 @@ from edgeloop_pipelines.cli import main
 from edgeloop_pipelines.doctor.checks import CHECKS, TOPICS
 from edgeloop_pipelines.doctor.checks.versions import CVES, vulnerable
 from edgeloop_pipelines.doctor.describe import main as describe
-from edgeloop_pipelines.doctor.objects import quantity, version_in
+from edgeloop_pipelines.doctor.objects import version_in
+from edgeloop_pipelines.quantities import quantity
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]

@@ -17,11 +17,11 @@ from edgeloop_pipelines.doctor.objects import (
     get,
     is_ready,
     name_of,
-    quantity,
     reaches,
     subject,
 )
 from edgeloop_pipelines.doctor.workloads import Workload, applications, edge_workloads, manifests_of, targets_of
+from edgeloop_pipelines.quantities import quantity
 
 __all__ = ["CHECKS", "needs_of"]
 
