@@ -37,6 +37,7 @@ BROUGHT = {  # Secrets and ConfigMaps that a person makes: keys that are read; t
     (CLOUD, "edgeloop-seaweedfs"): {"s3.json"},
     (CLOUD, "edgeloop-tls"): {"tls.crt", "tls.key"},
 }
+CLOUDCORE = {"k8s-app": "kubeedge", "kubeedge": "cloudcore"}  # labels of its pods, by KubeEdge's chart
 NAMESPACES = {EDGE, CLOUD, "kubeflow", "kubeedge", "kube-system", "ingress-nginx"}  # that policies may speak of
 THEIRS = {  # what programs that are not edgeloop's answer on and read, by container
     "postgres": {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD", "PGDATA"},
@@ -64,8 +65,10 @@ def _of_kind(items: list[Object], kind: str) -> dict[tuple[str, str], Object]:
 def test_services_have_pods_and_ports(case: str) -> None:
     """Each Service selects the pods of one workload, and its target ports are theirs."""
     items = objects(case)
-    services = _of_kind(items, "Service").values()
-    for service in services:
+    services = _of_kind(items, "Service")
+    router = services.pop(("kubeedge", "edgeloop-router"))
+    assert router["spec"]["selector"] == CLOUDCORE
+    for service in services.values():
         found = selected(service, pods(items), {"matchLabels": service["spec"]["selector"]})
         assert len(found) == 1, name_of(service)
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= set(found[0].ports), name_of(service)
@@ -81,14 +84,14 @@ def test_services_have_pods_and_ports(case: str) -> None:
 
 @Case
 def test_urls_name_services_that_are_there(case: str) -> None:
-    """Whatever in the namespace of the cloud is spoken of as host:port is a Service with that port."""
+    """Whatever in edgeloop's or KubeEdge's namespace is spoken of as host:port is a Service with that port."""
     items = objects(case)
     ports = {
         f"{name}.{namespace}.svc:{port['port']}"
         for (namespace, name), item in _of_kind(items, "Service").items()
         for port in item["spec"]["ports"]
     }
-    told = set(re.findall(rf"[a-z-]+\.{CLOUD}\.svc:\d+", str(items)))
+    told = set(re.findall(rf"[a-z-]+\.(?:{CLOUD}|kubeedge)\.svc:\d+", str(items)))
     assert told <= ports
     assert told >= {Settings().fleet_url.removeprefix("http://")}, "where rendered Rules send reports"
 

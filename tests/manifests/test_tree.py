@@ -91,7 +91,7 @@ def test_every_object_that_is_built_is_valid(case: str, problems_in: Callable[[d
     """No unknown field, nothing missing, in what an overlay or the base with one option builds; and in no other namespace."""
     items = objects(case)
     assert {name_of(item): found for item in items if (found := problems_in(item))} == {}
-    assert {namespace_of(item) for item in items} == {"", EDGE, CLOUD, "kubeflow"}
+    assert {namespace_of(item) for item in items} == {"", EDGE, CLOUD, "kubeflow", "kubeedge"}
     assert len({name_of(item) for item in items}) == len(items)
 
 
