@@ -1,4 +1,7 @@
-"""What the packing step does with an image besides making it: signs, attests, and joins it with those of other platforms."""
+"""What is done with an image besides making it: signed, attested, and joined with those of other platforms.
+
+One way for a version of a loop (the packing step) and for a lone ONNX file (`edgeloop model package`, package/lone.py).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeloop_contracts import Loop, ModelVersion, Package
 from edgeloop_contracts.artifacts import Signature
@@ -15,7 +18,9 @@ from edgeloop_contracts.signature import SignatureError, signed_digest
 if TYPE_CHECKING:
     from edgeloop_components.signing import Signer
 
-__all__ = ["file_signer", "finished", "with_indexes"]
+__all__ = ["file_signer", "finished", "index_seal", "signed", "with_indexes"]
+
+Seal = Callable[[str], Mapping[str, Signature]]  # digest of an index: signatures of it and of all below it
 
 
 def file_signer(version: ModelVersion | None, signer: Signer | None) -> Callable[[Path], object] | None:
@@ -32,26 +37,56 @@ def finished(images: Path, loop: Loop, package: Package, version: ModelVersion, 
     """The package as the catalog keeps it: signed where there is a key, and with its index where that is whole."""
     from edgeloop_components.package.joined import index_repository, join
 
+    made = signed(images, package, version, signer)
+    found: dict[str, Signature] = {}
+    seal = index_seal(images, package, version, signer, index_repository(package))
+    index = join(images, loop, package, lambda digest: found.update(seal(digest)))
+    own = (found[index],) if index in found else ()
+    return replace(made, index=index, signatures=(*made.signatures, *own))
+
+
+def signed(images: Path, package: Package, version: ModelVersion, signer: Signer | None, *, file: str = "") -> Package:
+    """The package with its signatures, its image, model artifact and modelcar signed in `images`, and attested what is known
+    of the image; as it is without a key. `file` is the name of the lone ONNX file that it was made of."""
     if signer is None:
-        return replace(package, index=join(images, loop, package))
-    from edgeloop_components.signing import sign
-
-    made, found = _signed(images, package, version, signer), dict[str, Signature]()
-
-    def seal(digest: str) -> None:
-        found.update(sign(images, digest, index_repository(package), signer))
-
-    index = join(images, loop, package, seal)
-    return replace(made, index=index, signatures=(*made.signatures, found[index])) if index else made
-
-
-def _signed(images: Path, package: Package, version: ModelVersion, signer: Signer) -> Package:
-    from edgeloop_components.package.provenance import builder_versions, provenance
+        return package
+    from edgeloop_components.package.layout import manifest
+    from edgeloop_components.package.provenance import provenance
     from edgeloop_components.signing import sign_package
 
+    base = manifest(images, package.digest)["annotations"].get("org.opencontainers.image.base.digest", "")
+    statement = provenance(package, version, base=base, file=file, **_builder(package, version, file))
+    return sign_package(images, package, signer, statements=[statement])
+
+
+def index_seal(
+    images: Path, package: Package, version: ModelVersion, signer: Signer | None, repository: str, *, file: str = ""
+) -> Seal:
+    """What signs an index over `package` and its siblings and attests what is known of it; without a key it does nothing."""
+    if signer is None:
+        return lambda _: {}
+    from edgeloop_components.package.layout import document
+    from edgeloop_components.package.provenance import provenance
+    from edgeloop_components.signing import attest, attest_documents, sign
+
+    def seal(index: str) -> Mapping[str, Signature]:
+        entries = document(images, index)["manifests"]
+        below = {"/".join(entry["platform"].values()): str(entry["digest"]) for entry in entries}
+        known = {"repository": repository, "file": file, **_builder(package, version, file)}
+        found = sign(images, index, repository, signer)
+        attest_documents(images, index, repository, signer)
+        attest(images, index, provenance(package, version, index=index, images=below, **known), signer)
+        return found
+
+    return seal
+
+
+def _builder(package: Package, version: ModelVersion, file: str) -> dict[str, Any]:
+    """What built, and the version's time: a lone file has none of its own."""
+    from edgeloop_components.package.provenance import builder_versions
+
     created = datetime.fromtimestamp(int(version.created_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    known = provenance(package, version, builder=builder_versions(package.runtime), created=created)
-    return sign_package(images, package, signer, statements=[known])
+    return {"builder": builder_versions(package.runtime), "created": "" if file else created}
 
 
 def with_indexes(images: str, packages: Sequence[Package]) -> list[Package]:

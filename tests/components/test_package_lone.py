@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from edgeloop_components.package import layout as oci
 from edgeloop_components.package.layers import PackageError, host_platform
 from edgeloop_components.package.lone import package_lone
 from edgeloop_components.package.place import check_place
-from edgeloop_components.signing import new_key, read_signer, read_trusted, verify_layout
+from edgeloop_components.signing import attestations, new_key, read_signer, read_trusted, verify_layout
 from edgeloop_contracts.ecdsa import SignatureError
+from edgeloop_contracts.signature import check_image
 from edgeloop_node.verify import verify_image
 
 
@@ -39,34 +41,84 @@ def packed(file: Path, layout: Path, **more: Any) -> Any:
     return package_lone(read_lone(file, name="", version=0), layout, **given)
 
 
-def test_a_native_image_is_one_file_under_an_index(file: Path, tmp_path: Path) -> None:
-    """One plain layer with the server, parity in the package, the model beside it, and the same digests a second time."""
-    made = packed(file, tmp_path / "a")
-    (package,) = made.packages
-    document = oci.manifest(tmp_path / "a", package.digest)
-    assert len(document["layers"]) == 1
-    assert package.size_bytes < 300_000
-    assert (package.parity.passed, package.parity.rows) == (True, 1000)
-    assert oci.images(tmp_path / "a")["edgeloop/pump:1"] == made.index == package.index
-    assert "" not in (package.model_artifact, package.modelcar)
-    again = packed(file, tmp_path / "b")
+KINDS = ("https://slsa.dev/provenance/v1", "https://spdx.dev/Document", "https://cyclonedx.org/bom")
+TWO = ["linux/amd64", "linux/arm64"]
+
+
+@pytest.fixture(scope="module")
+def two(file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any]:
+    """A layout signed with a new key for two platforms, the public key, and what was made."""
+    root = tmp_path_factory.mktemp("two")
+    private, public = new_key(root / "k.key")
+    return root / "images", public, packed(file, root / "images", platforms=TWO, signer=read_signer(private))
+
+
+def test_a_native_image_is_one_file_under_an_index(file: Path, two: tuple[Path, Path, Any], tmp_path: Path) -> None:
+    """One plain layer with the server and its signature, parity in the package, the model beside it; and a second time the
+    same digests, signatures, attestations and bills of materials, byte for byte."""
+    images, public, made = two
+    for package in made.packages:
+        document = oci.manifest(images, package.digest)
+        assert len(document["layers"]) == 1
+        assert package.size_bytes < 300_000
+        assert (package.parity.passed, package.parity.rows) == (True, 1000)
+        assert "" not in (package.model_artifact, package.modelcar)
+    assert oci.images(images)["edgeloop/pump:1"] == made.index == made.packages[0].index
+    again = packed(file, tmp_path / "images", platforms=TWO, signer=read_signer(public.with_suffix(".key")))
     assert json.dumps(again.document()) == json.dumps(made.document())
+    blobs = [{path.name for path in (at / "blobs" / "sha256").iterdir()} for at in (images, tmp_path / "images")]
+    assert blobs[0] == blobs[1]
 
 
-def test_a_signer_signs_index_and_images(file: Path, tmp_path: Path) -> None:
-    """Index and image verify with the public key, and the program in it does on the node, until a byte of it changes."""
-    private, public = new_key(tmp_path / "k.key")
-    made = packed(file, tmp_path / "images", signer=read_signer(private))
+def test_the_program_in_a_signed_image_is_signed(two: tuple[Path, Path, Any], tmp_path: Path) -> None:
+    """It verifies on the node with the public key, until a byte of it changes."""
+    images, public, made = two
     assert made.signed
-    for digest in (made.index, made.packages[0].digest):
-        assert verify_layout(tmp_path / "images", digest, read_trusted(public))
-    oci.unpack(tmp_path / "images", made.packages[0].digest, tmp_path / "root")
-    assert verify_image(tmp_path / "root", public) == read_signer(private).public
+    oci.unpack(images, made.packages[0].digest, tmp_path / "root")
+    assert verify_image(tmp_path / "root", public) == read_trusted(public)[0]
     server = tmp_path / "root" / "edgeloop" / "server"
     server.chmod(0o755)
     server.write_bytes(server.read_bytes()[:-1] + b"!")
     with pytest.raises(SignatureError, match=r"server: expected sha256:.*, as it was signed, found sha256:"):
         verify_image(tmp_path / "root", public)
+
+
+def test_everything_of_a_lone_file_is_signed(two: tuple[Path, Path, Any]) -> None:
+    """Index, images, the model's artifact and the modelcar with its images; and each package carries its own signatures."""
+    images, public, made = two
+    keys = read_trusted(public)
+    named = oci.images(images)
+    for name in ("edgeloop/pump:1", "edgeloop/pump/model:1", "edgeloop/pump/model:1-modelcar"):
+        assert [one.form for one in verify_layout(images, named[name], keys)] == ["tag", "bundle"]
+    for package in made.packages:
+        for digest in (package.digest, package.index, package.model_artifact, package.modelcar):
+            assert verify_layout(images, digest, keys)
+            assert check_image(digest, package.signatures, keys)
+
+
+def test_what_is_known_of_a_lone_file_is_attested(file: Path, two: tuple[Path, Path, Any]) -> None:
+    """Index and images: provenance from the file's digest, which names no snapshot and no run, and both bills of materials."""
+    images, public, made = two
+    onnx = hashlib.sha256(file.read_bytes()).hexdigest()
+    for digest in (made.index, *(package.digest for package in made.packages)):
+        found = {one.predicate_type: one.predicate for one in attestations(images, digest, read_trusted(public))}
+        assert sorted(found) == sorted(KINDS)
+        build, run = found[KINDS[0]]["buildDefinition"], found[KINDS[0]]["runDetails"]
+        assert build["resolvedDependencies"] == [{"name": "pump.onnx", "digest": {"sha256": onnx}}]
+        assert build["externalParameters"]["file"] == "pump.onnx"
+        assert "metadata" not in run or "invocationId" not in run["metadata"]
+        assert found[KINDS[1]]["packages"][0]["versionInfo"] == digest
+        assert found[KINDS[2]]["metadata"]["component"]["version"] == digest
+    index = {one.predicate_type: one.predicate for one in attestations(images, made.index, read_trusted(public))}
+    built = {entry["digest"]["sha256"] for entry in index[KINDS[0]]["runDetails"]["byproducts"]}
+    assert built == {package.digest[7:] for package in made.packages}
+    held = index[KINDS[1]]["packages"]
+    assert {one["versionInfo"] for one in held} >= {package.digest for package in made.packages}
+    assert len({one["SPDXID"] for one in held}) == len(held)
+    assert {one["version"] for one in index[KINDS[2]]["components"]} == {package.digest for package in made.packages}
+    assert all(
+        {"ziglang", "musl"} & {part["name"] for part in one["components"]} for one in index[KINDS[2]]["components"]
+    )
 
 
 def test_an_unproved_platform_is_refused(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

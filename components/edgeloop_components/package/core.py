@@ -25,7 +25,7 @@ from edgeloop_components.package.base import Base, base_for, setting
 from edgeloop_components.package.installed import code_layer, wheels_layer
 from edgeloop_components.package.layers import PYTHON, SITE, Build, Layer, PackageError, Part, host_platform
 from edgeloop_components.package.model import Model, model_place, write_model
-from edgeloop_components.package.sbom import attach
+from edgeloop_components.package.sbom import attach, attach_index
 from edgeloop_components.runtimes import Runtime, runtime_for
 from edgeloop_contracts import Loop, ModelVersion, Needs, Package, ParityResult, ResourceProfile, Target, dumps
 
@@ -133,12 +133,17 @@ def package(
     )
 
 
-def index_packages(layout: Path, packages: Sequence[Package], repository: str) -> list[Package]:
+def index_packages(
+    layout: Path, packages: Sequence[Package], repository: str, seal: Callable[[str], object] = lambda _: None
+) -> list[Package]:
     """Writes the OCI index over the images of one version for several platforms, named `<repository>:<number>`.
 
-    Gives the packages with the index's digest. LayoutError when two are for one platform.
+    Gives the packages with the index's digest, which `seal` gets before the index has its name. LayoutError when two are for
+    one platform.
     """
     digest = oci.write_index(layout, [package.digest for package in packages])
+    attach_index(layout, digest, repository)
+    seal(digest)
     oci.name_image(layout, digest, f"{repository}:{packages[0].version}")
     return [replace(package, index=digest) for package in packages]
 

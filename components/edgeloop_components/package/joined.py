@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeloop_components.package.layout import images, name_image, write_index
+from edgeloop_components.package.sbom import attach_index
 from edgeloop_components.runtimes import RUNTIMES
 from edgeloop_contracts import Loop, Package, Target
 from edgeloop_contracts.fit import instruction_set_rank
@@ -46,6 +47,7 @@ def join(layout: Path, loop: Loop, package: Package, seal: Callable[[str], objec
         if len(names) < 2 or not set(names) <= named.keys():
             return ""
         digest = write_index(layout, [named[name] for name in names])
+        attach_index(layout, digest, index_repository(package))
         seal(digest)
         name_image(layout, digest, index_name(package))
         return digest

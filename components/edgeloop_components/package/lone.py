@@ -1,7 +1,8 @@
 """Packs a lone ONNX file as images, one for each platform, with an index over them: `edgeloop model package`.
 
 Parity comes first, on every platform, with the very program that is packed: a model that does not hold, or a platform that
-cannot be run here, is refused, and nothing is written. With a signer the index and every image below it are signed.
+cannot be run here, is refused, and nothing is written. With a signer the index, every image below it, the model's artifact and
+the modelcar are signed, and provenance and bills of materials attested, as the packing step does it (packing.py).
 
 Refuses, before it compiles anything, a place that is no image layout and cannot become one, and rows that are too wide for a
 server; then a failed parity, and what package/core.py refuses.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,9 @@ from edgeloop_components.compile.lone_parity import PlatformParity, parity_lone
 from edgeloop_components.package.core import index_packages, package
 from edgeloop_components.package.layers import PackageError
 from edgeloop_components.package.place import check_place
-from edgeloop_components.packing import file_signer
+from edgeloop_components.packing import file_signer, index_seal, signed
 from edgeloop_contracts import ModelVersion, Package, ParityResult, loads, to_json
+from edgeloop_contracts.artifacts import Signature
 
 if TYPE_CHECKING:
     from edgeloop_components.signing.keys import Signer
@@ -87,20 +89,16 @@ def package_lone(
                 "sign": file_signer(version, signer),
                 "sign_program": file_signer(None, signer),
             }
-            made.append(package(loop, version, target, folder, layout, **given))
-            say(f"{target.platform}: image {made[-1].digest}, {made[-1].size_bytes} bytes")
-    packages = index_packages(layout, made, name)
-    signed = _signed(layout, packages[0].index, name, signer)
-    return LonePackage(f"{name}:{version.number}", packages[0].index, tuple(packages), signed)
-
-
-def _signed(layout: Path, index: str, repository: str, signer: Signer | None) -> bool:
-    if signer is None:
-        return False
-    from edgeloop_components.signing.sign import sign
-
-    sign(layout, index, repository, signer)
-    return True
+            image = package(loop, version, target, folder, layout, **given)
+            made.append(signed(layout, image, version, signer, file=lone.path.name))
+            say(f"{target.platform}: image {image.digest}, {image.size_bytes} bytes")
+    found: dict[str, Signature] = {}
+    seal = index_seal(layout, made[0], version, signer, name, file=lone.path.name)
+    packages = [
+        replace(one, signatures=(*one.signatures, *([found[one.index]] if one.index in found else ())))
+        for one in index_packages(layout, made, name, lambda digest: found.update(seal(digest)))
+    ]
+    return LonePackage(f"{name}:{version.number}", packages[0].index, tuple(packages), signer is not None)
 
 
 def _model_folder(lone: Lone, compiled: Path, folder: Path) -> Path:

@@ -1,7 +1,8 @@
 """From snapshot to image: an in-toto statement (v1) with SLSA provenance (v1), as a pure function of what is known.
 
-It says which rows, code and parameters made the model, in which run, and what built the image of it. Signing it and keeping
-it beside the image are the registry's (signing/). What is not known is left out: an empty digest is never written.
+It says which rows, code and parameters made the model, in which run, and what built the image of it; of a lone ONNX file, which
+has neither rows nor a run, that the file did. An index has one that names its images. Signing it and keeping it beside the
+image are the registry's (signing/). What is not known is left out: an empty digest is never written.
 """
 
 from __future__ import annotations
@@ -35,12 +36,51 @@ def provenance(
     created: str,
     base: str = "",
     repository: str = "",
+    file: str = "",
+    index: str = "",
+    images: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The statement of a package's image. `builder`: tool: version; `base`: digest of the image that it stands on.
 
-    Without `base` and with the same arguments the same statement comes out: `created` is the version's time.
+    With `index` it is the statement of that index over `images` (platform: digest). `file` is the name of the lone ONNX file
+    that they were made of, which has no snapshot and no run. Without `base` and with the same arguments the same statement
+    comes out: `created` is the version's time, empty where it has none.
     """
-    materials = {
+    one = {"target": package.target, "platform": package.platform}
+    asked: dict[str, Any] = {"platforms": sorted(images or {})} if index else one
+    made = {f"image of {name}": digest for name, digest in sorted((images or {}).items())}
+    run = {"invocationId": "" if file else version.run_key, "finishedOn": created}
+    return {
+        "_type": STATEMENT,
+        "subject": [{"name": repository or package.repository, "digest": _digest(index or package.digest)}],
+        "predicateType": PREDICATE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {
+                    "loop": package.loop,
+                    "version": package.version,
+                    "runtime": package.runtime,
+                    **asked,
+                    **({"file": file} if file else {}),
+                },
+                "internalParameters": {"cause": version.cause, "startedBy": version.started_by},
+                "resolvedDependencies": _named(_materials(version, base, file)),
+            },
+            "runDetails": {
+                "builder": {"id": BUILDER, "version": dict(sorted(builder.items()))},
+                "metadata": {name: value for name, value in run.items() if value},
+                "byproducts": _named(made if index else {"model layer": package.model_layer}),
+            },
+        },
+    }
+
+
+def _materials(version: ModelVersion, base: str, file: str) -> dict[str, str]:
+    """Digests of what went in, by name. A lone file's reference and golden rows are made from the file itself."""
+    if file:
+        return {file: version.onnx, "base image": base}
+    return {
         "snapshot": version.snapshot,
         "training code": version.code,
         "training parameters": version.parameters,
@@ -49,32 +89,10 @@ def provenance(
         "golden.json": version.golden,
         "base image": base,
     }
-    return {
-        "_type": STATEMENT,
-        "subject": [{"name": repository or package.repository, "digest": _digest(package.digest)}],
-        "predicateType": PREDICATE,
-        "predicate": {
-            "buildDefinition": {
-                "buildType": BUILD_TYPE,
-                "externalParameters": {
-                    "loop": package.loop,
-                    "version": package.version,
-                    "target": package.target,
-                    "platform": package.platform,
-                    "runtime": package.runtime,
-                },
-                "internalParameters": {"cause": version.cause, "startedBy": version.started_by},
-                "resolvedDependencies": [
-                    {"name": name, "digest": _digest(digest)} for name, digest in materials.items() if digest
-                ],
-            },
-            "runDetails": {
-                "builder": {"id": BUILDER, "version": dict(sorted(builder.items()))},
-                "metadata": {"invocationId": version.run_key, "finishedOn": created},
-                "byproducts": [{"name": "model layer", "digest": _digest(package.model_layer)}],
-            },
-        },
-    }
+
+
+def _named(digests: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"name": name, "digest": _digest(digest)} for name, digest in digests.items() if digest]
 
 
 def _digest(text: str) -> dict[str, str]:

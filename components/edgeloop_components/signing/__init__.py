@@ -10,7 +10,7 @@ from edgeloop_components.signing.keys import (
     read_signer,
     read_trusted,
 )
-from edgeloop_components.signing.package import sign_package
+from edgeloop_components.signing.package import attest_documents, sign_package
 from edgeloop_components.signing.sign import attest, attest_document, sign
 from edgeloop_components.signing.verify import (
     Attestation,
@@ -29,6 +29,7 @@ __all__ = [
     "Verified",
     "attest",
     "attest_document",
+    "attest_documents",
     "attestations",
     "configured_signer",
     "configured_trust",

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from skl2onnx import to_onnx
 
 from edgeloop_components.package import layout as oci
 from edgeloop_components.package.blobs import blob_path, write_bytes
@@ -251,3 +253,28 @@ def test_detached_signature(signer: Signer, keys: Path, tools: Any, tmp_path: Pa
     assert tools.run(command).returncode == 0
     binary.write_bytes(b"\x7fELF" * 999)
     assert tools.run(command).returncode != 0
+
+
+@pytest.mark.slow
+def test_cosign_finds_what_is_attested_of_a_lone_file(
+    signer: Signer, docker_registry: Any, cosign: Callable[..., Any], settings: Settings, tmp_path: Path
+) -> None:
+    """After packing with a key and a push: signature, provenance and both bills of materials, of index and image."""
+    from sklearn.linear_model import LogisticRegression
+
+    from edgeloop_components.compile.lone import read_lone
+    from edgeloop_components.package.layers import host_platform
+    from edgeloop_components.package.lone import package_lone
+
+    rows = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
+    fitted = LogisticRegression().fit(rows, (rows[:, 0] > 0).astype(int))
+    (tmp_path / "pump.onnx").write_bytes(to_onnx(fitted, rows[:1], target_opset=17).SerializeToString())
+    images, lone = tmp_path / "images", read_lone(tmp_path / "pump.onnx")
+    made = package_lone(lone, images, platforms=[host_platform()], runtime="native", signer=signer)
+    name = f"{docker_registry.host}/edge/lone"
+    push(f"oci:{images}:edgeloop/pump:1", f"{name}:1", settings=settings)
+    for digest in (made.index, made.packages[0].digest):
+        for form in ("tag", "bundle", SLSA, "https://spdx.dev/Document", "https://cyclonedx.org/bom"):
+            code, said = cosign(f"{name}@{digest}", form)
+            assert code == 0, said
+            assert cosign(f"{name}@{digest}", form, "other.pub")[0] != 0
