@@ -28,6 +28,7 @@ def command(
     namespace: Annotated[str, typer.Option(help="namespace of agents and servers")] = "edgeloop",
     cloud: Annotated[str, typer.Option(help="namespace of the fleet service")] = "edgeloop-cloud",
     kubeedge: Annotated[str, typer.Option(help="namespace of CloudCore")] = "kubeedge",
+    kubeflow: Annotated[str, typer.Option(help="namespace of Kubeflow Pipelines")] = "kubeflow",
     folder: Annotated[
         Path | None, typer.Option(help="look at the objects of this folder (edgeloop render) in place of a cluster")
     ] = None,
@@ -70,6 +71,7 @@ def command(
         namespace=namespace,
         cloud=cloud,
         kubeedge=kubeedge,
+        kubeflow=kubeflow,
         folder=folder,
         loops=tuple(loopfile.load(path) for path in loops or []),
         kfp=Settings(host=kfp, image="", namespace=kfp_namespace, token=token, ca_file=ca_file),

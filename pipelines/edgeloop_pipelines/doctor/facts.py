@@ -83,16 +83,19 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """All facts of one look. `namespace`: of what runs at the edge; `cloud`: of the fleet service; `kubeedge`: of CloudCore."""
+    """All facts of one look. `namespace`: of what runs at the edge; `cloud`: of the fleet service; `kubeedge`: of
+    CloudCore; `kubeflow`: of Kubeflow Pipelines. `heard`: node: whether the fleet service hears of it; None: not asked."""
 
     namespace: str = "edgeloop"
     cloud: str = "edgeloop-cloud"
     kubeedge: str = "kubeedge"
+    kubeflow: str = "kubeflow"
     loops: tuple[Loop, ...] = ()
     cluster: Cluster | None = None
     services: tuple[Service, ...] = ()
     images: tuple[Image, ...] = ()
     clocks: tuple[Clock, ...] = ()
+    heard: Mapping[str, bool] | None = None
     skipped: tuple[Skipped, ...] = ()
 
     def objects(self, resource: str) -> Sequence[Object]:

@@ -23,8 +23,10 @@ TOKEN = "let-me-in"  # noqa: S105 (of the stand-in alone)
 PATHS = {  # kind: group and version, plural
     "Node": ("api/v1", "nodes"),
     "ConfigMap": ("api/v1", "configmaps"),
+    "Secret": ("api/v1", "secrets"),
     "ServiceAccount": ("api/v1", "serviceaccounts"),
     "Deployment": ("apis/apps/v1", "deployments"),
+    "StatefulSet": ("apis/apps/v1", "statefulsets"),
     "DaemonSet": ("apis/apps/v1", "daemonsets"),
     "Lease": ("apis/coordination.k8s.io/v1", "leases"),
     "NodeGroup": ("apis/apps.kubeedge.io/v1alpha1", "nodegroups"),
@@ -108,18 +110,20 @@ class ApiServer(Server):
     def answer(self, request: Request) -> tuple[int, bytes, dict[str, str]]:
         self.methods.add(request.method)
         time.sleep(self.stall_s)
-        status, document = self._found(request.path, request.headers.get("Authorization", ""))
+        status, document = self._found(request.path, request.headers)
         return status, json.dumps(document).encode(), {"Content-Type": "application/json"}
 
-    def _found(self, target: str, authorization: str) -> tuple[int, Any]:
+    def _found(self, target: str, headers: Any) -> tuple[int, Any]:
         url = urlsplit(target)
-        if authorization != f"Bearer {TOKEN}":
+        if headers.get("Authorization") != f"Bearer {TOKEN}":
             return self._status(401, "Unauthorized")
         if url.path == "/version":
             return 200, {"gitVersion": self.version}
         for kind, (prefix, plural) in PATHS.items():
             found = re.fullmatch(rf"/{prefix}/(?:namespaces/([^/]+)/)?{plural}(?:/([^/]+))?", url.path)
             if found and bool(found[1]) is (kind not in CLUSTER_WIDE) and kind not in self.absent:
+                if kind == "Secret" and "as=PartialObjectMetadataList" not in headers.get("Accept", ""):
+                    return self._status(406, "the stand-in hands out no Secret's content")
                 if kind in self.forbidden:
                     return self._status(403, f"{plural} is forbidden")
                 return self._of(kind, found[1], found[2], {k: v[0] for k, v in parse_qs(url.query).items()})
@@ -187,9 +191,13 @@ def _xml(root: str, inner: str) -> bytes:
 
 @dataclass
 class Fleet(Server):
-    """The health of a fleet service."""
+    """A fleet service: its health, and the nodes that it hears of."""
 
     code: int = 200
+    heard: dict[str, bool] = field(default_factory=dict)
 
     def answer(self, request: Request) -> tuple[int, bytes, dict[str, str]]:
-        return self.code if request.path == "/v1/health" else 404, b"{}", {}
+        nodes = [{"node": name, "reachable": heard} for name, heard in self.heard.items()]
+        found: dict[str, Any] = {"/v1/health": {}, "/v1/nodes": {"nodes": nodes}}
+        known = request.path in found
+        return self.code if known else 404, json.dumps(found.get(request.path, {})).encode(), {}

@@ -15,7 +15,13 @@ from edgeloop_pipelines.doctor.objects import get, name_of, owned_by_application
 __all__ = ["Workload", "applications", "edge_workloads", "surges", "targets_of", "workloads"]
 
 Object = Mapping[str, Any]
-PLAIN = {"deployments": "Deployment", "daemonsets": "DaemonSet", "cloud deployments": "Deployment"}
+PLAIN = {  # resource: kind
+    "deployments": "Deployment",
+    "daemonsets": "DaemonSet",
+    "cloud deployments": "Deployment",
+    "cloud statefulsets": "StatefulSet",
+    "kubeflow deployments": "Deployment",
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ def manifests_of(application: Object) -> list[Object]:
 
 
 def workloads(facts: Facts) -> Iterator[Workload]:
-    """All workloads of edgeloop's namespaces."""
+    """All workloads of edgeloop's namespaces and of Kubeflow's."""
     for application in applications(facts):
         for manifest in manifests_of(application):
             if manifest.get("kind") in ("Deployment", "DaemonSet"):

@@ -90,9 +90,11 @@ class Site:
 
     def examined(self) -> list[Finding]:
         """The findings in the cluster alone, as the real Kubernetes client reads it over HTTP."""
-        names = {"ns": "edgeloop", "cloud": "edgeloop-cloud", "kubeedge": "kubeedge"}
+        names = {"ns": "edgeloop", "cloud": "edgeloop-cloud", "kubeedge": "kubeedge", "kubeflow": "kubeflow"}
         cluster, clocks = read_cluster(str(self.kubeconfig), "", namespaces=names, timeout_s=30)
-        return examine(Facts(cluster=cluster, clocks=tuple(clocks), loops=(from_json(Loop, self.loop),)))
+        return examine(
+            Facts(cluster=cluster, clocks=tuple(clocks), loops=(from_json(Loop, self.loop),), heard=self.fleet.heard)
+        )
 
 
 def _kubeconfig(url: str) -> dict[str, Any]:
@@ -164,7 +166,7 @@ def _package(registry: TestRegistry, group: str) -> Package:
 
 
 def installation(registry: TestRegistry) -> list[dict[str, Any]]:
-    """What a healthy cluster holds: KubeEdge, nodes, the manifests of this repository, and a rendered loop."""
+    """What a healthy cluster holds: KubeEdge, nodes, the fleet service's manifests of this repository, and a rendered loop."""
     at = registry.address.removeprefix("http://")
     agent = f"{at}/edgeloop/agent@{_image(registry, 'edgeloop/agent')}"
     nodes = [node(name, group) for group, names in GROUPS.items() for name in names]
@@ -204,7 +206,9 @@ def _kubeedge() -> list[dict[str, Any]]:
         return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cloudcore", "namespace": "kubeedge"}}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "edgeloop-s3", "namespace": "edgeloop-cloud"}}
     return [
+        secret,
         deployment("cloudcore"),
         deployment("kubeedge-controller-manager"),
         {**config, "data": {"cloudcore.yaml": CLOUDCORE}},
@@ -244,6 +248,7 @@ def site(
     for name, kind in (("api", ApiServer), ("kfp", Kfp), ("s3", S3), ("fleet", Fleet)):
         servers[name].__dict__.clear()
         servers[name].__dict__.update(kind().__dict__)
+    servers["fleet"].heard = {name: True for names in GROUPS.values() for name in names}
     servers["api"].objects, registry.manifests = json.loads(servers["objects"]), dict(servers["manifests"])
     for each in servers["api"].objects:
         if each["kind"] == "Lease":

@@ -155,13 +155,15 @@ SEEDS: dict[str, Seed] = {
     "host-ports": Seed(container(ports=[{"containerPort": 8080}])),
     "shared-probe": Seed(container(readinessProbe={"httpGet": {"path": "/v2/health/ready", "port": 8080}})),
     "empty-dir": Seed(volume(emptyDir={})),
-    "mounted-files": Seed(volume(configMap={"name": "model"})),
+    "mounted-files": Seed(volume(configMap={"name": "edgeloop-model", "optional": True})),
     "hold-annotation": Seed(
         lambda site: site.template["spec"]["template"]["metadata"].update(
             annotations={"edge.kubeedge.io/hold-upgrade": "true"}
         )
     ),
     "lands-on-edge": Seed(lambda site: site.one("Deployment", "fleet")["spec"]["template"]["spec"].pop("affinity")),
+    "reference-missing": Seed(remove("Secret", "edgeloop-s3")),
+    "node-silent": Seed(lambda site: site.fleet.heard.update(n2=False)),
     "overrider-path": Seed(sidecar),
     "group-twice": Seed(lambda site: targets(site).append(copy.deepcopy(targets(site)[0]))),
     "not-overridden": Seed(

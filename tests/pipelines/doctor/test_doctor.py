@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from edgeloop_components.stores import seaweed
 from edgeloop_fleet.render.files import write_objects
 from edgeloop_pipelines.cli import main
 from edgeloop_pipelines.doctor.checks import CHECKS, TOPICS
@@ -215,6 +216,47 @@ def test_a_build_between_releases_is_a_warning(site):
     """Its number is before the fixes, its content is not known."""
     site.one("Node", "n2")["status"]["nodeInfo"]["kubeletVersion"] = "v1.32.10-kubeedge-v1.23.0-98+16cd8548eedb81"
     assert [(found.code, found.severity) for found in site.examined()] == [("kubeedge-version", "warning")]
+
+
+def test_the_local_stand_in_is_looked_at_in_its_folder(cluster, capsys):
+    """The cluster folder of one machine, with what is rendered into it: nothing is wrong."""
+    cluster.apply("sha256:" + "1" * 64)
+    assert main(["doctor", "--folder", str(cluster.folder), "--strict", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["looked_at"] == [{"what": "folder", "where": str(cluster.folder)}]
+
+
+def test_pods_of_kubeflow_may_land_on_edge_nodes_too(site):
+    """Kubeflow's own Deployments select no nodes; KubeEdge's nodes have no taint. With a taint all is well."""
+    pod = {"containers": [{"name": "api", "image": "ml-pipeline:2"}]}
+    metadata = {"name": "ml-pipeline", "namespace": "kubeflow"}
+    site.api.objects.append({"kind": "Deployment", "metadata": metadata, "spec": {"template": {"spec": pod}}})
+    assert [(found.code, found.subject) for found in site.examined()] == [("lands-on-edge", "Deployment ml-pipeline")]
+    for node in site.objects("Node"):
+        node["spec"] = {"taints": [{"key": "edge", "effect": "NoSchedule"}]}
+    assert "lands-on-edge" not in {found.code for found in site.examined()}
+
+
+def test_secrets_that_may_not_be_listed_are_not_looked_at(site):
+    """A user without that right gets no finding for it: the output says so."""
+    site.api.forbidden.add("Secret")
+    code, document = site.doctor("--strict")
+    assert code == 0, document["findings"]
+    assert {"secrets", "cloud secrets"} <= {each["what"] for each in document["not_looked_at"]}
+
+
+@pytest.mark.slow
+def test_a_real_object_store_is_written_to(tmp_path, monkeypatch, capsys):
+    """SeaweedFS honours the condition, and nothing of the probe is left in it."""
+    running = seaweed.start(tmp_path / "objects")
+    try:
+        for name, value in running.env().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert main(["doctor", "--home", str(tmp_path / "home"), "--write", "--strict", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["looked_at"][0]["what"] == "objects"
+        assert list(running.objects().list("edgeloop-doctor/")) == []
+    finally:
+        running.stop()
 
 
 @pytest.mark.cluster

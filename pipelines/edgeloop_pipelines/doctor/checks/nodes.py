@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from edgeloop_contracts import Target
 from edgeloop_fleet.render.labels import group_labels
-from edgeloop_pipelines.doctor.checks.groups import marks_of
+from edgeloop_pipelines.doctor.checks.groups import groups_of_nodes, marks_of
 from edgeloop_pipelines.doctor.facts import Facts
 from edgeloop_pipelines.doctor.findings import SEEN, Check, Hit, Object
 from edgeloop_pipelines.doctor.objects import (
@@ -143,6 +143,21 @@ def _not_ready(facts: Facts) -> Iterator[Hit]:
             yield Hit(subject(node), "is not ready", fix)
 
 
+def _silent(facts: Facts) -> Iterator[Hit]:
+    """Nodes that KubeEdge hears of and the fleet service does not."""
+    groups = groups_of_nodes(facts)
+    for node in edge_nodes(facts) if facts.heard is not None else ():
+        heard = (facts.heard or {}).get(name_of(node))
+        if groups[name_of(node)] and is_ready(node) and not heard:
+            what = (
+                "is ready, and the fleet service hears nothing of it"
+                if heard is None
+                else "is ready, and has fallen silent"
+            )
+            fix = "look at its agent's log, its Rule (rule-missing, rule-node), its broker, and CloudCore's router"
+            yield Hit(subject(node), what, fix)
+
+
 def _pressure(facts: Facts) -> Iterator[Hit]:
     for node in edge_nodes(facts):
         conditions = get(node, "status", "conditions") or []
@@ -168,6 +183,11 @@ CHECKS = (
     Check(
         "node-not-ready", "warning", "an edge node is not ready",
         "pulls ahead fail there at once and are not retried; a rollout waits for it", SEEN, _not_ready,
+    ),
+    Check(
+        "node-silent", "warning", "KubeEdge hears of a node and the fleet service does not",
+        "it is not judged, and a rollout waits for it: its reports get lost on the way, or its agent does not run",
+        "the cluster against the fleet service", _silent,
     ),
     Check(
         "node-pressure", "error", "a node is short of disk, memory or processes",

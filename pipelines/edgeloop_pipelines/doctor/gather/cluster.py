@@ -19,12 +19,14 @@ from edgeloop_pipelines.doctor.objects import get, is_ready, name_of
 __all__ = ["RESOURCES", "kubeconfig_files", "read_cluster"]
 
 PAGE = 500
+NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"  # no content leaves the API server
+NAMED = ("Secret",)
 CONNECT_S = 3.0
 LEASE_S = 60.0  # how old the lease of a ready node may be: renewed every 10 s, and carried over a slow link
 AHEAD_S = 5.0  # how far it may lie ahead
 LEASES = "kube-node-lease"
 
-RESOURCES: Mapping[str, tuple[str, str]] = {  # resource: path, kind; {ns}, {cloud} and {kubeedge} are namespaces
+RESOURCES: Mapping[str, tuple[str, str]] = {  # resource: path, kind; {ns} and the like are namespaces
     "nodes": ("/api/v1/nodes", "Node"),
     "nodegroups": ("/apis/apps.kubeedge.io/v1alpha1/nodegroups", "NodeGroup"),
     "edgeapplications": ("/apis/apps.kubeedge.io/v1alpha1/namespaces/{ns}/edgeapplications", "EdgeApplication"),
@@ -34,6 +36,12 @@ RESOURCES: Mapping[str, tuple[str, str]] = {  # resource: path, kind; {ns}, {clo
     "deployments": ("/apis/apps/v1/namespaces/{ns}/deployments", "Deployment"),
     "daemonsets": ("/apis/apps/v1/namespaces/{ns}/daemonsets", "DaemonSet"),
     "cloud deployments": ("/apis/apps/v1/namespaces/{cloud}/deployments", "Deployment"),
+    "cloud statefulsets": ("/apis/apps/v1/namespaces/{cloud}/statefulsets", "StatefulSet"),
+    "kubeflow deployments": ("/apis/apps/v1/namespaces/{kubeflow}/deployments", "Deployment"),
+    "secrets": ("/api/v1/namespaces/{ns}/secrets", "Secret"),
+    "configmaps": ("/api/v1/namespaces/{ns}/configmaps", "ConfigMap"),
+    "cloud secrets": ("/api/v1/namespaces/{cloud}/secrets", "Secret"),
+    "cloud configmaps": ("/api/v1/namespaces/{cloud}/configmaps", "ConfigMap"),
     "serviceaccounts": ("/api/v1/namespaces/{ns}/serviceaccounts", "ServiceAccount"),
     "kubeedge deployments": ("/apis/apps/v1/namespaces/{kubeedge}/deployments", "Deployment"),
     "cloudcore config": ("/api/v1/namespaces/{kubeedge}/configmaps/cloudcore", "ConfigMap"),
@@ -57,7 +65,7 @@ def read_cluster(
 ) -> tuple[Cluster, list[Clock]]:
     """All that the checks ask of a cluster, and its clocks. Never raises for what the cluster does.
 
-    `namespaces` gives the names of `ns`, `cloud` and `kubeedge` in the paths.
+    `namespaces` gives the names of `ns`, `cloud`, `kubeedge` and `kubeflow` in the paths.
     """
     where = f"context {context}" if context else "cluster"
     try:
@@ -112,7 +120,7 @@ class _Reader:
             clocks = [Clock("API server", ours_s + self.ahead_s, ours_s, 1.0 + time.time() - sent_s)]
         return str(get(document, "gitVersion") or ""), clocks
 
-    def get(self, path: str, **query: str) -> tuple[Any, Mapping[str, str]]:
+    def get(self, path: str, accept: str = "application/json", **query: str) -> tuple[Any, Mapping[str, str]]:
         left_s = self._end_s - time.monotonic()
         if left_s <= 0:
             raise TimeoutError(f"no answer within {self._timeout_s:g} s for all requests together")
@@ -120,7 +128,7 @@ class _Reader:
             path,
             "GET",
             query_params=list(query.items()),
-            header_params={"Accept": "application/json"},
+            header_params={"Accept": accept},
             auth_settings=["BearerToken"],
             response_type="object",
             _request_timeout=(min(CONNECT_S, left_s), left_s),
@@ -131,7 +139,7 @@ class _Reader:
         """The documents of a list, page by page, or the one document at the path."""
         query = {"limit": str(PAGE)}
         while True:
-            document, _ = self.get(path, **query)
+            document, _ = self.get(path, NAMES_ONLY if kind in NAMED else "application/json", **query)
             items = document.get("items") if isinstance(document, dict) and "items" in document else [document]
             yield from ({**item, "kind": kind} for item in items or [] if isinstance(item, dict))
             more = get(document, "metadata", "continue")

@@ -37,6 +37,7 @@ class Wanted:
     namespace: str = "edgeloop"
     cloud: str = "edgeloop-cloud"
     kubeedge: str = "kubeedge"
+    kubeflow: str = "kubeflow"
     folder: Path | None = None
     loops: tuple[Loop, ...] = ()
     kfp: Settings | None = None
@@ -67,6 +68,7 @@ def look(wanted: Wanted) -> Facts:
         namespace=wanted.namespace,
         cloud=wanted.cloud,
         kubeedge=wanted.kubeedge,
+        kubeflow=wanted.kubeflow,
         loops=wanted.loops,
         skipped=tuple(skipped),
     )
@@ -83,7 +85,12 @@ def _cluster(wanted: Wanted) -> Probe | Skipped:
         return lambda: read_cluster(
             wanted.kubeconfig,
             wanted.context,
-            namespaces={"ns": wanted.namespace, "cloud": wanted.cloud, "kubeedge": wanted.kubeedge},
+            namespaces={
+                "ns": wanted.namespace,
+                "cloud": wanted.cloud,
+                "kubeedge": wanted.kubeedge,
+                "kubeflow": wanted.kubeflow,
+            },
             timeout_s=wanted.timeout_s,
         )
     if (own / "apply").is_dir():
@@ -146,8 +153,10 @@ def _with(facts: Facts, wanted: Wanted, name: str, answer: Any) -> Facts:
     if name == "cluster":
         cluster, clocks = answer
         return replace(facts, cluster=cluster, clocks=(*facts.clocks, *clocks))
-    service, clocks = answer if isinstance(answer, tuple) else (answer, [])
-    return replace(facts, services=(*facts.services, service), clocks=(*facts.clocks, *clocks))
+    if name == "fleet":
+        service, clocks, heard = answer
+        return replace(facts, services=(*facts.services, service), clocks=(*facts.clocks, *clocks), heard=heard)
+    return replace(facts, services=(*facts.services, answer))
 
 
 def _with_remarks(facts: Facts) -> Facts:
@@ -160,6 +169,8 @@ def _with_remarks(facts: Facts) -> Facts:
         remarks.append(Skipped("nodes", f"{cluster.where} has none"))
     if cluster.live:
         remarks.append(Skipped("edgecore.yaml (MetaServer, event bus, service bus)", "it is on the nodes"))
+        closed = [name for name in ("secrets", "cloud secrets") if cluster.unread.get(name, (0, ""))[0] == 403]
+        remarks += [Skipped(name, "your user may not list them") for name in closed]
         if not cluster.all("leases"):
             remarks.append(Skipped("clocks of nodes", "no lease of a node could be read"))
     if not facts.loops:

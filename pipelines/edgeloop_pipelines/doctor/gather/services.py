@@ -83,22 +83,27 @@ def ask_registry(registry: str, images: Iterable[str], timeout_s: float) -> tupl
     return Service("registry", registry, "well"), found
 
 
-def ask_fleet(url: str, timeout_s: float) -> tuple[Service, list[Clock]]:
-    """The service's health, and its machine's clock by the Date header."""
+def ask_fleet(url: str, timeout_s: float) -> tuple[Service, list[Clock], dict[str, bool] | None]:
+    """The service's health, its machine's clock by the Date header, and which nodes it hears of."""
     import httpx
 
     try:
-        sent_s = time.time()
-        answer = httpx.get(f"{url.rstrip('/')}/v1/health", timeout=timeout_s)
-        got_s = time.time()
+        with httpx.Client(base_url=url, timeout=timeout_s) as client:
+            sent_s = time.time()
+            answer = client.get("/v1/health")
+            got_s = time.time()
+            nodes = client.get("/v1/nodes") if answer.status_code == 200 else answer
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Service("fleet", url, "away", str(error) or type(error).__name__), []
+        return Service("fleet", url, "away", str(error) or type(error).__name__), [], None
     clocks = []
     if answer.headers.get("Date"):
         theirs_s = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp() + 0.5
         clocks = [Clock("Fleet service", theirs_s, (sent_s + got_s) / 2, 1.0 + got_s - sent_s)]
-    if answer.status_code in (401, 403):
-        return Service("fleet", url, "refused", f"GET /v1/health answered {answer.status_code}"), clocks
-    if answer.status_code != 200:
-        return Service("fleet", url, "broken", f"GET /v1/health answered {answer.status_code}"), clocks
-    return Service("fleet", url, "well"), clocks
+    if nodes.status_code in (401, 403):
+        return Service("fleet", url, "refused", f"it answered {nodes.status_code}"), clocks, None
+    try:
+        heard = {str(each["node"]): bool(each["reachable"]) for each in nodes.json()["nodes"]}
+    except (ValueError, KeyError, TypeError):
+        said = f"{nodes.request.url.path} answered {nodes.status_code}, and no list of nodes"
+        return Service("fleet", url, "broken", said), clocks, None
+    return Service("fleet", url, "well"), clocks, heard
