@@ -1,7 +1,9 @@
 """Scoring speed of native code beside onnxruntime, both on one thread, both called from Python: `make bench-edge`.
 
-Models as in the research note: 24 features, 3 classes. Every row is another one, since a row that comes again flatters
-branchy code. Batch 256 for the forests, batch 1 for the small models, both for the convolution, which onnxruntime may win.
+Models as in the research note that set the bars: 24 features, 3 classes, boosted trees of depth 6, a scaler before linear models.
+Beside them, without a bar, what scikit-learn makes when nothing is said: boosted trees as deep as they like, and no scaler. Every
+row is another one, since a row that comes again flatters branchy code. Batch 256 for the forests, batch 1 for the small models,
+both for the convolution, which onnxruntime may win.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ class Case:
 CASES = (
     Case("forest", 256, 5.0),
     Case("boosting", 256, 3.0),
+    Case("boosting of any depth", 256, None),
     Case("logistic", 1, 5.0),
+    Case("logistic without scaler", 1, None),
     Case("perceptron", 1, 5.0),
     Case("convolution", 1, None),
     Case("convolution", 256, None),
@@ -171,10 +175,10 @@ def _forest() -> bytes:
     return _fitted(RandomForestClassifier(100, max_depth=6, random_state=0, n_jobs=2))
 
 
-def _boosting() -> bytes:
+def _boosting(depth: int | None = 6) -> bytes:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    return _fitted(HistGradientBoostingClassifier(max_iter=100, max_depth=6, early_stopping=False, random_state=0))
+    return _fitted(HistGradientBoostingClassifier(max_iter=100, max_depth=depth, early_stopping=False, random_state=0))
 
 
 def _scaled(estimator: Any) -> bytes:
@@ -188,6 +192,12 @@ def _logistic() -> bytes:
     from sklearn.linear_model import LogisticRegression
 
     return _scaled(LogisticRegression())
+
+
+def _logistic_alone() -> bytes:
+    from sklearn.linear_model import LogisticRegression
+
+    return _fitted(LogisticRegression())
 
 
 def _perceptron() -> bytes:
@@ -232,7 +242,9 @@ def _convolution() -> bytes:
 MODELS: dict[str, Callable[[], bytes]] = {
     "forest": _forest,
     "boosting": _boosting,
+    "boosting of any depth": lambda: _boosting(None),
     "logistic": _logistic,
+    "logistic without scaler": _logistic_alone,
     "perceptron": _perceptron,
     "convolution": _convolution,
 }
