@@ -32,7 +32,7 @@ LABELS = {
 def estimators() -> dict[str, Any]:
     from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
-    from sklearn.naive_bayes import GaussianNB
+    from sklearn.naive_bayes import BernoulliNB, GaussianNB
     from sklearn.neural_network import MLPClassifier
 
     return {
@@ -41,6 +41,7 @@ def estimators() -> dict[str, Any]:
         "rf": RandomForestClassifier(4, max_depth=4, random_state=0),
         "hgb": HistGradientBoostingClassifier(max_iter=4, random_state=0),
         "nb": GaussianNB(),
+        "bnb": BernoulliNB(),
     }
 
 
@@ -59,7 +60,7 @@ def converted(name: str, labels: np.ndarray, folder: Path, **options: Any) -> Pa
 
 
 @pytest.mark.parametrize("labels", LABELS)
-@pytest.mark.parametrize("name", ["lr", "mlp", "rf", "hgb", "nb"])
+@pytest.mark.parametrize("name", ["lr", "mlp", "rf", "hgb", "nb", "bnb"])
 @pytest.mark.parametrize("options", [{}, {"options": {"zipmap": False}}], ids=["maps", "tensors"])
 def test_a_classifier_is_brought_to_the_convention_and_answers_alike(
     name: str, labels: str, options: dict[str, Any], tmp_path: Path

@@ -931,6 +931,7 @@ def refused(op: str, names: Sequence[str], constants: Sequence[Any] = (), *, axe
         refused("Transpose", ["batch"], axes=2, perm=[1, 0, 2]),
         refused("Reshape", ["fixes the size of the batch"], [np.array([6, 4])]),
         refused("Reshape", ["batch"], [np.array([2, -1, 2])]),
+        refused("Flatten", ["joined with another axis"], axis=0),
         refused("Concat", ["batch"], [np.zeros((1, 4), np.float32)], axis=0),
         refused("Concat", ["constants"], [np.zeros((6, 4), np.float32)], axis=1),
         refused("Gather", ["batch"], [np.array([0])], axis=0),

@@ -57,6 +57,79 @@ def test_constants_are_folded() -> None:
     assert graph.constants["f"].tolist() == [[1.0, 2.0, 3.0]]
 
 
+CONSTANTS: dict[str, tuple[str, dict[str, Any], list[np.ndarray], np.ndarray]] = {
+    "Exp": ("", {}, [np.float32([0.5, 2])], np.exp(np.float32([0.5, 2]))),
+    "Add": ("", {}, [np.float32([1, 2]), np.float32([3])], np.float32([4, 5])),
+    "MatMul": ("", {}, [np.float32([[1, 2]]), np.float32([[3], [4]])], np.float32([[11]])),
+    "Tile": ("", {}, [np.int64([1, 2]), np.int64([2])], np.int64([1, 2, 1, 2])),
+    "ReduceSum": ("", {"keepdims": 0}, [np.float64([1, 2]), np.int64([0])], np.float64(3)),
+    "Transpose": ("", {"perm": [1, 0]}, [np.float32([[1, 2]])], np.float32([[1], [2]])),
+    "ConstantOfShape": (
+        "",
+        {"value": onnx.numpy_helper.from_array(np.int32([7]))},
+        [np.int64([3])],
+        np.int32([7, 7, 7]),
+    ),
+    "Scaler": ("ai.onnx.ml", {"offset": [1.0], "scale": [2.0]}, [np.float32([[2, 3]])], np.float32([[2, 4]])),
+    "LabelEncoder": (
+        "ai.onnx.ml",
+        {"keys_int64s": [1, 2], "values_strings": ["a", "b"]},
+        [np.int64([2, 1])],
+        np.array(["b", "a"], dtype=object),
+    ),
+}
+
+
+@pytest.mark.parametrize("op", CONSTANTS)
+def test_any_operator_of_constants_is_computed_beforehand(op: str) -> None:
+    """Arithmetic, shapes, attributes of every kind, texts: the node is gone, and the constant is what it gives."""
+    domain, attributes, inputs, expected = CONSTANTS[op]
+    weights = {f"w{place}": array for place, array in enumerate(inputs)}
+    folded = helper.make_node(op, list(weights), ["c"], domain=domain, **attributes)
+    graph = graph_of(model_of([folded, helper.make_node("Custom", ["X", "c"], ["Y"])], **weights))
+    assert [node.op for node in graph.nodes] == ["Custom"]
+    found = graph.constants["c"]
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    if op == "Exp":
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    else:
+        assert found.tolist() == expected.tolist()
+
+
+def test_all_outputs_of_a_node_of_constants_are_computed() -> None:
+    """Also those after the first."""
+    nodes = [helper.make_node("Split", ["w"], ["a", "b"], axis=0), helper.make_node("Sum", ["X", "a", "b"], ["Y"])]
+    graph = graph_of(model_of(nodes, w=np.float32([1, 2])))
+    assert (graph.constants["a"].tolist(), graph.constants["b"].tolist()) == ([1.0], [2.0])
+
+
+def test_constants_are_not_computed_without_bounds() -> None:
+    """A few bytes of file that stand for 120 GB are refused before memory is asked for."""
+    nodes = [helper.make_node("ConstantOfShape", ["s"], ["c"]), helper.make_node("Add", ["X", "c"], ["Y"])]
+    with pytest.raises(ModelError, match=r"ConstantOfShape 'c'.*expected at most 67108864 bytes.*found 120000000000"):
+        graph_of(model_of(nodes, s=np.array([100_000, 100_000, 3])))
+
+
+def test_constants_that_no_operator_takes_are_refused_by_the_node() -> None:
+    """Sizes that do not fit are the node's fault, and named so."""
+    nodes = [helper.make_node("MatMul", ["a", "b"], ["c"]), helper.make_node("Add", ["X", "c"], ["Y"])]
+    with pytest.raises(ModelError, match=r"MatMul 'c': its inputs"):
+        graph_of(model_of(nodes, a=np.ones((2, 3), np.float32), b=np.ones((2, 3), np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs"),
+    [("RandomNormal", []), ("RandomUniformLike", ["X"]), ("Bernoulli", ["w"]), ("Multinomial", ["w"])],
+)
+def test_operators_that_draw_are_refused_by_name(op: str, inputs: list[str]) -> None:
+    """Of constants and of rows; no runtime is named as a way out, for none could be compared."""
+    sizes = {"shape": [3]} if op == "RandomNormal" else {}
+    nodes = [helper.make_node(op, inputs, ["c"], **sizes), helper.make_node("Add", ["X", "c"], ["Y"])]
+    with pytest.raises(Unsupported, match=rf"ai.onnx.{op} 'c'.*at random") as caught:
+        graph_of(model_of(nodes, w=np.full((1, 3), 0.5, np.float32)))
+    assert "use the runtime" not in str(caught.value)
+
+
 def test_some_outputs_can_be_chosen() -> None:
     """What the others need is pruned; an output that is not there is named."""
     nodes = [helper.make_node("Neg", ["X"], ["Y"]), helper.make_node("Abs", ["X"], ["Z"])]

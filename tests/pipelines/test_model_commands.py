@@ -217,6 +217,54 @@ def test_an_operator_without_code_is_named_with_the_way_out(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("kind", [11, 7], ids=["float64", "int64"])
+@pytest.mark.parametrize("width", [3, "M"])
+@pytest.mark.parametrize("runtime", ["native", "onnxruntime"])
+def test_what_both_runtimes_refuse_names_neither_as_the_way_out(kind, width, runtime, tmp_path, capsys):
+    """An input that is not float32, and rows of unknown width (of float32): no other --runtime helps, and none is named."""
+    from onnx import TensorProto, helper
+
+    kind = kind if width == 3 else TensorProto.FLOAT
+    ends = [helper.make_tensor_value_info(name, kind, ["N", width]) for name in ("X", "Y")]
+    graph = helper.make_graph([helper.make_node("Neg", ["X"], ["Y"])], "g", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert main(["model", "compile", str(tmp_path / "m.onnx"), "--runtime", runtime, "-o", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert "'X'" in printed.out + printed.err
+    assert "use the runtime" not in printed.out + printed.err
+
+
+@pytest.mark.slow
+def test_rows_too_wide_for_a_server_have_no_other_runtime(tmp_path, capsys):
+    """The native runtime lacks the operator, and onnxruntime serves no such rows: it is no way out."""
+    from onnx import TensorProto, helper
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 20_000]) for name in ("X", "Y")]
+    graph = helper.make_graph([helper.make_node("Sin", ["X"], ["Y"])], "g", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert main(["model", "compile", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert "ai.onnx.Sin" in printed.out + printed.err
+    assert "use the runtime" not in printed.out + printed.err
+
+
+def test_an_output_that_no_row_changes_is_refused(tmp_path, capsys):
+    """A constant is named as what it is, in place of a fault of ours."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3]) for name in ("X", "Y", "C")]
+    nodes = [helper.make_node("Neg", ["X"], ["Y"]), helper.make_node("Exp", ["w"], ["C"])]
+    weights = [numpy_helper.from_array(np.ones((1, 3), np.float32), "w")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert main(["model", "compile", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert "output 'C': expected a tensor computed from the input, found a constant" in printed.out + printed.err
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04abc", b"a,b\n1,2\n"])
 @pytest.mark.parametrize("command", ["compile", "parity"])
 def test_what_is_no_model_is_said(content, command, tmp_path, capsys):

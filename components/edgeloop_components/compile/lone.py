@@ -20,7 +20,7 @@ from edgeloop_components.compile.adapt import Adapted, adapted
 from edgeloop_components.compile.rows import FAR, MOST, Probes, Range, make_rows, ranges
 from edgeloop_components.compile.terms import term_sizes
 from edgeloop_components.compile.tolerance import power_of
-from edgeloop_components.native.emit import Emitted, emit
+from edgeloop_components.native.emit import WAY_OUT, Emitted, emit
 from edgeloop_components.onnxgraph import Graph, graph_of
 from edgeloop_components.runtimes import ModelError
 from edgeloop_components.runtimes.describe import read_model
@@ -85,10 +85,10 @@ class Lone:
         plain = all(node.text("post_transform", "NONE") == "NONE" for node in self.graph.nodes if node.op in TREES)
         return bool(used & TREES) and used <= TREES | MOVES and plain
 
-    def emitted(self) -> Emitted:
-        """The C code. Unsupported names the operator that there is none for."""
+    def emitted(self, way_out: str = WAY_OUT) -> Emitted:
+        """The C code. Unsupported names the operator that there is none for, and ends with `way_out`."""
         try:
-            return emit(self.graph)
+            return emit(self.graph, way_out)
         except ModelError as error:
             raise type(error)(f"{self.path}: {error}") from error
 
@@ -115,6 +115,7 @@ def read_lone(path: Path, *, name: str = "", version: int = 0) -> Lone:
         graph = graph_of(taken.model)
         answers = _answers(session(content, str(path)), taken)
     _check_batch(path, graph, taken)
+    _check_outputs(path, graph)
     return Lone(
         path=path,
         digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
@@ -136,6 +137,13 @@ def _check_batch(path: Path, graph: Graph, taken: Adapted) -> None:
         raise ModelError(
             f"{path}: input {name!r}: expected any number of rows, or one at a time, found {size} at a time; export it anew"
         )
+
+
+def _check_outputs(path: Path, graph: Graph) -> None:
+    """ModelError for an output that no row changes: it has no answer for each row."""
+    fixed = [output.name for output in graph.outputs if output.name in graph.constants]
+    if fixed:
+        raise ModelError(f"{path}: output {fixed[0]!r}: expected a tensor computed from the input, found a constant")
 
 
 def _name(original: Any, path: Path) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 from edgeloop_components.compile.lone import Lone
 from edgeloop_components.compile.lone_documents import check_servable, servable, write_documents
 from edgeloop_components.native.build import build_library, build_predict, build_server, software, write_source
-from edgeloop_components.native.emit import Emitted
+from edgeloop_components.native.emit import WAY_OUT, Emitted
 from edgeloop_components.native.toolchain import version as zig_version
 from edgeloop_components.runtimes import RUNTIMES, RuntimeRefused
 from edgeloop_components.runtimes.onnxruntime import compile_adapted
@@ -136,7 +136,7 @@ def build_program(
 def _native(
     lone: Lone, folder: Path, platforms: Sequence[str], instruction_set: str, say: Say
 ) -> Mapping[str, Mapping[str, Any]]:
-    emitted = lone.emitted()
+    emitted = lone.emitted(WAY_OUT if servable(lone) else "")
     write_source(emitted, folder)
     build_library(emitted, folder / "model.so")
     facts = {}

@@ -19,7 +19,7 @@ from edgeloop_components.compile.lone_build import build_program
 from edgeloop_components.compile.lone_documents import servable, write_documents
 from edgeloop_components.compile.rows import Probes
 from edgeloop_components.compile.tolerance import row_limits
-from edgeloop_components.native.emit import Emitted
+from edgeloop_components.native.emit import WAY_OUT, Emitted
 from edgeloop_components.native.emulate import EmulatorUnavailable, ProgramError, emulator, run_program
 from edgeloop_components.package.layers import host_platform
 from edgeloop_components.train.golden import said
@@ -97,7 +97,7 @@ def _same_as(first: PlatformParity | None, result: PlatformParity) -> PlatformPa
 
 
 def _native(trial: _Trial, platforms: Sequence[str]) -> list[PlatformParity]:
-    emitted = trial.lone.emitted()
+    emitted = trial.lone.emitted(WAY_OUT if servable(trial.lone) else "")
     found = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -20,12 +20,12 @@ from edgeloop_components.native.shaping import SIZES
 from edgeloop_components.native.values import Value, constant
 from edgeloop_components.native.writer import Writer
 from edgeloop_components.onnxgraph import Graph, Node, Tensor, Unsupported
-from edgeloop_components.onnxgraph.ir import WAY_OUT
 from edgeloop_components.runtimes import ModelError
 
-__all__ = ["Emitted", "TensorInfo", "emit"]
+__all__ = ["WAY_OUT", "Emitted", "TensorInfo", "emit"]
 
 OUTPUT_KINDS = ("float32", "int64")
+WAY_OUT = "use the runtime onnxruntime, which runs on linux/amd64 and linux/arm64"
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,17 @@ class Emitted:
     data_bytes: int
 
 
-def emit(graph: Graph) -> Emitted:
-    """The C code of a graph. Unsupported names the operator that there is no code for; ModelError for a broken one."""
+def emit(graph: Graph, way_out: str = WAY_OUT) -> Emitted:
+    """The C code of a graph. Unsupported names the operator that there is no code for; ModelError for a broken one.
+
+    `way_out` ends the refusal of an operator: what runs the graph instead; empty where nothing does.
+    """
     writer = Writer()
     shape = tuple(int(size or 0) for size in (graph.input.shape or ())[1:])
-    values = {"": None, graph.input.name: Value("float32", shape, "x")}
-    for step, node in enumerate(graph.nodes):
-        writer.step = step
-        results = _results(node, _inputs(node, values, graph.constants), writer)
-        values |= {name: value for name, value in zip(node.outputs, results, strict=False) if name}
+    try:
+        values = _computed(graph, shape, writer)
+    except Unsupported as error:
+        raise Unsupported("; ".join(filter(None, (str(error), way_out)))) from error
     writer.step = len(graph.nodes)
     outputs = tuple(_output(tensor, values, graph.constants) for tensor in graph.outputs)
     places = placed(writer, outputs)
@@ -80,13 +82,23 @@ def emit(graph: Graph) -> Emitted:
     )
 
 
+def _computed(graph: Graph, shape: tuple[int, ...], writer: Writer) -> dict[str, Value | None]:
+    """The values of all tensors but constants; their statements are put."""
+    values = {"": None, graph.input.name: Value("float32", shape, "x")}
+    for step, node in enumerate(graph.nodes):
+        writer.step = step
+        results = _results(node, _inputs(node, values, graph.constants), writer)
+        values |= {name: value for name, value in zip(node.outputs, results, strict=False) if name}
+    return values
+
+
 def _inputs(node: Node, values: Mapping[str, Value | None], constants: Mapping[str, Any]) -> tuple[Value | None, ...]:
     try:
         found = tuple(values[name] if name in values else constant(constants[name]) for name in node.inputs)
     except KeyError as error:
         raise node.refused(f"an input of the type {str(error)[:40]} is not supported") from error
     if not any(value is not None and (value.constant is None or value.kind == SIZES) for value in found):
-        raise node.refused("all its inputs are constants, and it is not folded")
+        raise node.refused("all its inputs are constants, and it cannot be computed beforehand")
     return found
 
 
@@ -113,10 +125,10 @@ def _output(tensor: Tensor, values: Mapping[str, Value | None], constants: Mappi
     value = values.get(tensor.name)
     if value is None:
         found = "a constant" if tensor.name in constants else "nothing"
-        raise Unsupported(f"output {tensor.name[:80]!r}: expected a computed tensor, found {found}; {WAY_OUT}")
+        raise Unsupported(f"output {tensor.name[:80]!r}: expected a computed tensor, found {found}")
     if value.kind not in OUTPUT_KINDS or value.batch_axis or not value.width:
         shape = list(value.shape)
         raise Unsupported(
-            f"output {tensor.name[:80]!r}: expected float32 or int64 [N, ...], found {value.kind} rows {shape}; {WAY_OUT}"
+            f"output {tensor.name[:80]!r}: expected float32 or int64 [N, ...], found {value.kind} rows {shape}"
         )
     return value

@@ -167,8 +167,12 @@ Made from the table of operators by `pytest --regenerate tests/components/test_n
 
 A graph has one float32 input `[N, ...]` whose rows have a fixed size, and gives out float32, int64 or text. N is the batch.
 What is not in this table, and every form that is refused, stops the compilation with the operator's name, the node, and the
-way out: the runtime onnxruntime, on linux/amd64 and linux/arm64. Every row is tested against onnxruntime on one thread with
-random graphs and values.
+way out: the runtime onnxruntime, on linux/amd64 and linux/arm64. A file that no runtime of edgeloop takes (an input that is not
+float32, rows of no fixed size, operators that draw at random) is refused without one. Every row is tested against onnxruntime
+on one thread with random graphs and values.
+
+What depends on constants only is computed when the model is compiled, by onnxruntime, whatever the operator; its result may have
+64 MiB.
 
 Results are within 1e-6 of onnxruntime's, or 2e-6 of their size; sums of many terms within the rounding of their order. NaN and
 infinity are passed on as onnxruntime does, except where this table says so. The same bits come out on every processor.

@@ -136,7 +136,7 @@ def _flatten(node: Node, inputs: Inputs, writer: Writer) -> tuple[Value, ...]:  
         raise node.wrong(f"expected an axis of {len(whole)}, found {node.integer('axis', 1)}")
     before = value.batch_axis >= axis  # the batch goes into the second axis then
     known = math.prod(size for size in (whole[:axis] if before else whole[axis:]) if size != BATCH)
-    if value.width != known and not (before and known == 1):
+    if value.width != known:
         raise node.refused("the batch would be joined with another axis")
     return (_reshaped(node, value, [known, BATCH] if before else [BATCH, known]),)
 

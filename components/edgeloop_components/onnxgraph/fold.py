@@ -1,6 +1,9 @@
 """Computes what depends on constants only, so that targets see nodes with at least one input that varies.
 
-FOLDS holds the operators with which exporters build shapes and tables. A node that it has not, stays in the graph.
+FOLDS holds the operators with which exporters build shapes and tables; all others run alone (evaluate.py). What has a graph
+inside, and operators that are not ONNX's own, stay in the graph.
+
+Refuses operators that draw at random, by name: no answer of such a graph can be compared with another.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgeloop_components.onnxgraph.evaluate import RANDOM, can_evaluate, evaluated
 from edgeloop_components.onnxgraph.ir import Node
 
 if TYPE_CHECKING:
@@ -25,9 +29,14 @@ def folded(nodes: Sequence[Node], constants: Mapping[str, Any]) -> tuple[tuple[N
     known = dict(constants)
     left = []
     for node in nodes:
+        if node.domain == "" and node.op in RANDOM:
+            raise node.refused("it draws at random, so that no two answers can be compared")
         names = [name for name in node.inputs if name]
-        if node.domain == "" and node.op in FOLDS and all(name in known for name in names):
+        constant = all(name in known for name in names)
+        if constant and node.domain == "" and node.op in FOLDS:
             known[node.outputs[0]] = _computed(node, [known[name] for name in names])
+        elif constant and names and can_evaluate(node):
+            known |= evaluated(node, {name: known[name] for name in names})
         else:
             left.append(node)
     return tuple(left), known

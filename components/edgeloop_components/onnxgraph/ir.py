@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Foreign", "Graph", "Node", "Tensor", "Unsupported"]
 
-WAY_OUT = "use the runtime onnxruntime, which runs on linux/amd64 and linux/arm64"
-
 
 class Unsupported(ModelError):  # noqa: N818
-    """An operator, or a form of one, that a target cannot compute. The message says which node, why, and the way out."""
+    """An operator, or a form of one, that a target cannot compute. The message says which node and why.
+
+    Whoever refuses for one runtime alone adds the way out: the emitter does (native/emit.py), the reader, which all share, not.
+    """
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Node:
 
     def refused(self, why: str) -> Unsupported:
         """The error for a form that is valid ONNX, and not supported here."""
-        return Unsupported(f"node {self.title}: {why}; {WAY_OUT}")
+        return Unsupported(f"node {self.title}: {why}")
 
     def wrong(self, why: str) -> ModelError:
         """The error for what no runtime could compute."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.onnxgraph.fold import folded
-from edgeloop_components.onnxgraph.ir import WAY_OUT, Foreign, Graph, Node, Tensor, Unsupported
+from edgeloop_components.onnxgraph.ir import Foreign, Graph, Node, Tensor, Unsupported
 from edgeloop_components.onnxgraph.order import ordered
 from edgeloop_components.runtimes import ModelError
 
@@ -38,9 +38,9 @@ def graph_of(model: Any, outputs: Sequence[str] | None = None) -> Graph:
     graph = model.graph
     opsets = _opsets(model)
     if graph.sparse_initializer:
-        raise Unsupported(f"the graph has sparse weights, which are not supported; {WAY_OUT}")
+        raise Unsupported("the graph has sparse weights, which are not supported")
     if model.functions:
-        raise Unsupported(f"the model defines functions of its own, which are not supported; {WAY_OUT}")
+        raise Unsupported("the model defines functions of its own, which are not supported")
     wanted = _wanted(graph, outputs)
     nodes = [_node(node, opsets) for node in graph.node]
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -107,9 +107,9 @@ def _input(inputs: Sequence[Tensor], used: set[str]) -> Tensor:
     found = [tensor for tensor in inputs if tensor.name in used] or list(inputs)
     shown = ", ".join(f"{t.name[:40]!r} {t.kind} {list(t.shape or ())}" for t in found[:4])
     if len(found) != 1 or found[0].kind != "float32" or not found[0].shape:
-        raise Unsupported(f"expected one input of float32 [N, ...], found {len(found)}: {shown}; {WAY_OUT}")
+        raise Unsupported(f"expected one input of float32 [N, ...], found {len(found)}: {shown}")
     if not all(isinstance(size, int) and size > 0 for size in found[0].shape[1:]):
-        raise Unsupported(f"the input {shown}: expected rows of a fixed size; export the model with it, or {WAY_OUT}")
+        raise Unsupported(f"the input {shown}: expected rows of a fixed size; export the model with it")
     return found[0]
 
 
@@ -166,7 +166,7 @@ def _array(tensor: Any, where: str) -> npt.NDArray[Any]:
     except Exception as error:
         raise ModelError(f"{where}: its values do not fit its sizes and type: {str(error)[:200]}") from error
     if str(found.dtype) not in CONSTANT_KINDS:
-        raise Unsupported(f"{where}: constants of the type {found.dtype} are not supported; {WAY_OUT}")
+        raise Unsupported(f"{where}: constants of the type {found.dtype} are not supported")
     array: npt.NDArray[Any] = found
     return array
 
