@@ -90,8 +90,8 @@ CHECKS = (
     ),
     Check(
         "dynamic-controller-off", "warning", "CloudCore's dynamic controller is off",
-        "the nodes' own API (MetaServer) answers nothing, so tools at the edge cannot list pods while the link is down",
-        f"KubeEdge, docs/advanced/inclusterconfig; {OFF}", partial(_switch, "dynamicController", _always),
+        "MetaServer, the nodes' own Kubernetes API, asks it for whatever is not on the node yet",
+        f"KubeEdge, docs/advanced/inclusterconfig, metaserver storage.go; {OFF}", partial(_switch, "dynamicController", _always),
     ),
     Check(
         "node-limit", "error", "there are more edge nodes than CloudCore takes",

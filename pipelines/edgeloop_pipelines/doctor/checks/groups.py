@@ -92,7 +92,7 @@ CHECKS = (
     ),
     Check(
         "group-overlap", "error", "a node fits two NodeGroups",
-        "KubeEdge keeps a node in one group only: which one is chance, and a server of the other group never starts there",
+        "KubeEdge leaves a node with the group that took it first; a server of the other group never starts there",
         "KubeEdge, nodegroupcontroller.go:382", _overlap,
     ),
     Check(
