@@ -8,13 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from manifest_loops import LOOPS, loop_of, package_of
-from manifest_rollout import SPEC, STATUS, TIGHTER, crd, object_of, rollout_of
+from manifest_loops import LOOPS
+from manifest_rollout import SPEC, STATUS, TIGHTER, crd, example, object_of, rollout_of
 from manifest_schemas import crd_schemas, problems_in
 
-from edgeloop_contracts import ParityResult, Rollout, RolloutEvent, Wave
+from edgeloop_contracts import Rollout
 from edgeloop_contracts.codec import fields_of
-from edgeloop_fleet.testing import openly_signed
 
 OWN = crd_schemas([crd()])
 VERSION = crd()["spec"]["versions"][0]
@@ -26,39 +25,7 @@ KEYWORDS = {  # what a structural schema may have; no $ref, no anyOf, no const, 
 }  # fmt: skip
 
 
-def rollout() -> Rollout:
-    """One in the middle of everything, with every optional field of a package."""
-    loop = loop_of("scheduled")
-    packages = {t.name: openly_signed(package_of(loop, i)) for i, t in enumerate(loop.targets)}
-    parity = ParityResult(
-        loop=loop.name, target="t0", runtime="onnxruntime", rows=3, max_abs_difference=0.1, limit=1, passed=True
-    )
-    packages["t0"] = replace(packages["t0"], parity=parity)
-    return Rollout(
-        loop=loop.name,
-        version=1,
-        previous=7,
-        packages=packages,
-        previous_packages={name: replace(package, version=7) for name, package in packages.items()},
-        waves=(
-            Wave(
-                groups=("canary",),
-                state="passed",
-                started_s=1.5,
-                settled_s=2.5,
-                finished_s=3.5,
-                numbers={"failed": 0.25},
-            ),
-            Wave(groups=("rest",), state="deploying", started_s=4.0, evidence="it goes on"),
-        ),
-        state="running",
-        desired={"canary": 1, "rest": 1},
-        evidence_s=0.5,
-        history=(RolloutEvent(at_s=1.0, event="started", why="approved"),),
-    )
-
-
-@pytest.mark.parametrize("given", [rollout(), replace(rollout(), previous=None, previous_packages={}, evidence_s=None)])
+@pytest.mark.parametrize("given", [example(), replace(example(), previous=None, previous_packages={}, evidence_s=None)])
 def test_a_rollout_comes_back_from_its_object(given: Rollout) -> None:
     """Spec and status together are the contract, and the schema knows every field of them."""
     document = object_of(given)
@@ -155,7 +122,7 @@ def test_columns_show_fields_that_are_there() -> None:
 )
 def test_what_is_wrong_in_an_object_is_found(path: tuple[Any, ...], value: Any) -> None:
     """Unknown fields, values out of bounds, and words that are none."""
-    document = object_of(rollout())
+    document = object_of(example())
     place: Any = document
     for step in path[:-1]:
         place = place[step]

@@ -8,12 +8,16 @@ what holds between fields.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from edgeloop_contracts import Rollout, from_json, to_json
-from edgeloop_contracts.schema import json_schema
+from manifest_loops import loop_of, package_of
 
-__all__ = ["SPEC", "STATUS", "crd", "object_of", "rollout_of"]
+from edgeloop_contracts import ParityResult, Rollout, RolloutEvent, Wave, from_json, to_json
+from edgeloop_contracts.schema import json_schema
+from edgeloop_fleet.testing import openly_signed
+
+__all__ = ["SPEC", "STATUS", "TIGHTER", "crd", "example", "object_of", "rollout_of"]
 
 GROUP, VERSION, PLURAL, KIND = "edgeloop.dev", "v1alpha1", "modelrollouts", "ModelRollout"
 SPEC = (  # written by who wants a version rolled out
@@ -221,3 +225,35 @@ def rollout_of(document: Mapping[str, Any]) -> Rollout:
     head = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "Rollout"}
     status = {name: value for name, value in (document.get("status") or {}).items() if name in STATUS}
     return from_json(Rollout, {**head, **document["spec"], **status})
+
+
+def example() -> Rollout:
+    """One in the middle of everything, with every optional field of a package."""
+    loop = loop_of("scheduled")
+    packages = {t.name: openly_signed(package_of(loop, i)) for i, t in enumerate(loop.targets)}
+    parity = ParityResult(
+        loop=loop.name, target="t0", runtime="onnxruntime", rows=3, max_abs_difference=0.1, limit=1, passed=True
+    )
+    packages["t0"] = replace(packages["t0"], parity=parity)
+    return Rollout(
+        loop=loop.name,
+        version=1,
+        previous=7,
+        packages=packages,
+        previous_packages={name: replace(package, version=7) for name, package in packages.items()},
+        waves=(
+            Wave(
+                groups=("canary",),
+                state="passed",
+                started_s=1.5,
+                settled_s=2.5,
+                finished_s=3.5,
+                numbers={"failed": 0.25},
+            ),
+            Wave(groups=("rest",), state="deploying", started_s=4.0, evidence="it goes on"),
+        ),
+        state="running",
+        desired={"canary": 1, "rest": 1},
+        evidence_s=0.5,
+        history=(RolloutEvent(at_s=1.0, event="started", why="approved"),),
+    )
