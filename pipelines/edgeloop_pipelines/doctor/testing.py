@@ -32,6 +32,7 @@ PATHS = {  # kind: group and version, plural
     "NodeGroup": ("apis/apps.kubeedge.io/v1alpha1", "nodegroups"),
     "EdgeApplication": ("apis/apps.kubeedge.io/v1alpha1", "edgeapplications"),
     "ImagePrePullJob": ("apis/operations.kubeedge.io/v1alpha2", "imageprepulljobs"),
+    "ModelRollout": ("apis/edgeloop.dev/v1alpha1", "modelrollouts"),
     "Rule": ("apis/rules.kubeedge.io/v1", "rules"),
     "RuleEndpoint": ("apis/rules.kubeedge.io/v1", "ruleendpoints"),
 }

@@ -124,6 +124,8 @@ SEEDS: dict[str, Seed] = {
         lambda site: site.one("Node", "n2")["status"]["nodeInfo"].update(kubeletVersion="v1.31.2-kubeedge-v1.22.2")
     ),
     "controllers-missing": Seed(remove("Deployment", "kubeedge-controller-manager")),
+    "rollouts-unknown": Seed(lambda site: site.api.absent.add("ModelRollout")),
+    "agent-missing": Seed(remove("DaemonSet", "agent")),
     "cloudcore-unknown": Seed(remove("ConfigMap", "cloudcore")),
     "router-off": Seed(config("router: {enable: true}", "router: {enable: false}")),
     "task-manager-off": Seed(config("  taskManager: {enable: true}\n", "")),

@@ -24,6 +24,7 @@ FIXED: dict[int, Version] = {22: (1, 22, 2), 23: (1, 23, 1)}  # minor version: t
 MATCHES: dict[int, tuple[int, int]] = {20: (28, 30), 21: (28, 30), 22: (29, 31), 23: (30, 32)}  # Kubernetes minors
 NEWEST = 23  # the newest KubeEdge whose match is known
 LEAST_KUBERNETES = 27
+AGENT = "agent"
 CONTROLLERS = ("kubeedge-controller-manager", "controller-manager")
 GROUPS = ("nodegroups", "edgeapplications", "imageprepulljobs", "rules", "ruleendpoints")
 
@@ -135,6 +136,21 @@ def _controllers(facts: Facts) -> Iterator[Hit]:
             yield Hit("KubeEdge", what, "install KubeEdge's controller manager (chart value controllerManager.enable)")
 
 
+def _own_missing(facts: Facts) -> Iterator[Hit]:
+    cluster = facts.cluster
+    if cluster and not cluster.away and cluster.unread.get("modelrollouts", (0, ""))[0] == 404:
+        fix = "kubectl apply -k manifests/overlays/production, or the overlay of yours"
+        yield Hit("edgeloop", "the cluster does not know ModelRollout", fix)
+
+
+def _agent_missing(facts: Facts) -> Iterator[Hit]:
+    live = facts.cluster is not None and facts.cluster.live
+    names = {name_of(each) for each in facts.objects("daemonsets")}
+    if live and facts.read("daemonsets") and facts.objects("edgeapplications") and AGENT not in names:
+        fix = "kubectl apply -k an overlay of manifests/, or what `edgeloop render` writes"
+        yield Hit(f"namespace {facts.namespace}", f"there is no DaemonSet {AGENT}", fix)
+
+
 CHECKS = (
     Check(
         "cluster-away", "error", "the Kubernetes API does not answer", "nothing can be applied or looked at",
@@ -167,5 +183,13 @@ CHECKS = (
         "controllers-missing", "error", "KubeEdge's controller manager is not there",
         "it makes Deployments of EdgeApplications and labels the nodes of NodeGroups; without it nothing is rolled out",
         "KubeEdge, manifests/charts/cloudcore", _controllers,
+    ),
+    Check(
+        "rollouts-unknown", "warning", "the cluster does not know ModelRollout", "rollouts cannot be seen or steered by kubectl",
+        "edgeloop, manifests/base/crds", _own_missing,
+    ),
+    Check(
+        "agent-missing", "error", "there are servers and no agents", "nobody counts what the servers do, and no node reports",
+        "edgeloop, manifests/base/agent", _agent_missing,
     ),
 )  # fmt: skip

@@ -33,6 +33,7 @@ RESOURCES: Mapping[str, tuple[str, str]] = {  # resource: path, kind; {ns} and t
     "imageprepulljobs": ("/apis/operations.kubeedge.io/v1alpha2/imageprepulljobs", "ImagePrePullJob"),
     "rules": ("/apis/rules.kubeedge.io/v1/namespaces/{ns}/rules", "Rule"),
     "ruleendpoints": ("/apis/rules.kubeedge.io/v1/namespaces/{ns}/ruleendpoints", "RuleEndpoint"),
+    "modelrollouts": ("/apis/edgeloop.dev/v1alpha1/namespaces/{ns}/modelrollouts", "ModelRollout"),
     "deployments": ("/apis/apps/v1/namespaces/{ns}/deployments", "Deployment"),
     "daemonsets": ("/apis/apps/v1/namespaces/{ns}/daemonsets", "DaemonSet"),
     "cloud deployments": ("/apis/apps/v1/namespaces/{cloud}/deployments", "Deployment"),
