@@ -82,6 +82,8 @@ def new_key(path: Path, password: str = "") -> tuple[Path, Path]:
 def read_signer(path: Path, password: str = "") -> Signer:
     """The private key of a PEM file."""
     data = _read(path)
+    if b"PUBLIC KEY-----" in data:
+        raise SigningError(f"{path}: expected a private key to sign with, found a public key, which only verifies")
     if stat.S_IMODE(path.stat().st_mode) & 0o007:
         raise SigningError(f"{path}: expected a private key that not everybody can read: chmod 600 {path}")
     return _signer(str(path), data, password)
@@ -92,6 +94,10 @@ def _signer(where: str, data: bytes, password: str) -> Signer:
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric import ec
 
+    if b"ENCRYPTED" in data and not password:
+        raise SigningError(
+            f"{where}: this private key has a passphrase: expected it in {PASSWORD}, found nothing there"
+        )
     try:
         key = form.load_pem_private_key(data, password.encode() if b"ENCRYPTED" in data else None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

@@ -143,9 +143,12 @@ def test_keys(tmp_path: Path) -> None:
     assert read_trusted(public) == (signer.public,)
     verify(signer.public, b"data", signer.sign(b"data"))
     assert signer.sign(b"data") == signer.sign(b"data")
-    for password in ("", "wrong"):
-        with pytest.raises(SigningError, match="EDGELOOP_KEY_PASSWORD does not open it"):
-            read_signer(private, password)
+    with pytest.raises(
+        SigningError, match="has a passphrase: expected it in EDGELOOP_KEY_PASSWORD, found nothing there"
+    ):
+        read_signer(private, "")
+    with pytest.raises(SigningError, match="EDGELOOP_KEY_PASSWORD does not open it"):
+        read_signer(private, "wrong")
     with pytest.raises(SigningError, match="a key is not overwritten"):
         new_key(tmp_path / "a.key")
     with pytest.raises(SigningError, match="expected a name for the private key"):
@@ -153,8 +156,10 @@ def test_keys(tmp_path: Path) -> None:
     assert not (tmp_path / "c.pub").exists()
     with pytest.raises(SigningError, match="No such file"):
         read_signer(tmp_path / "gone.key")
-    with pytest.raises(SigningError, match="expected a private key in PEM"):
+    with pytest.raises(SigningError, match="found a public key, which only verifies"):
         read_signer(_private(tmp_path / "b.key", public.read_bytes()))
+    with pytest.raises(SigningError, match="expected a private key in PEM"):
+        read_signer(_private(tmp_path / "b.key", b"no key"))
     for other in (ec.generate_private_key(ec.SECP384R1()), rsa.generate_private_key(65537, 2048)):
         data = other.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
         with pytest.raises(SigningError, match="expected an EC key on P-256, found another kind"):
