@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from manifest_rollout import crd
-from manifest_tree import CASES, CLOUD, EDGE, OVERLAYS, REPOSITORY, TREE, built, name_of, namespace_of, objects
+from manifest_tree import CASES, CLOUD, EDGE, OVERLAYS, REPOSITORY, TREE, built, name_of, namespace_of, objects, pods
 
 from edgeloop_contracts import Target
 from edgeloop_contracts.loop import Fpga, NodeSelector
@@ -84,6 +85,16 @@ def test_an_overlay_is_patches_only(overlay: str) -> None:
     assert set(document) <= {"apiVersion", "kind", "resources", "components", "images", "patches"}
     patches = {patch["path"] for patch in document.get("patches", [])}
     assert patches == {path.name for path in folder.iterdir()} - {"kustomization.yaml"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_images_are_named_by_digest_where_a_registry_is(overlay: str) -> None:
+    """Every image of staging and production, of others too, is of a registry and by digest; kind's are side-loaded by tag."""
+    images = {c["image"] for pod in pods(objects(f"overlays/{overlay}")) for c in pod.containers}
+    form = (
+        r"edgeloop\.local/[a-z/]+:[0-9.]+" if overlay == "kind" else r"registry\.example/[a-z/-]+@sha256:[0-9a-f]{64}"
+    )
+    assert {image for image in images if not re.fullmatch(form, image)} == set()
 
 
 @pytest.mark.parametrize("case", CASES)
