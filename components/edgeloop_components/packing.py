@@ -18,7 +18,7 @@ from edgeloop_contracts.signature import SignatureError, signed_digest
 if TYPE_CHECKING:
     from edgeloop_components.signing import Signer
 
-__all__ = ["file_signer", "finished", "index_seal", "signed", "with_indexes"]
+__all__ = ["Seal", "file_signer", "finished", "index_seal", "signed", "with_indexes"]
 
 Seal = Callable[[str], Mapping[str, Signature]]  # digest of an index: signatures of it and of all below it
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import resource
 import shutil
 import subprocess
 import uuid
@@ -141,3 +143,29 @@ def onnxruntime_answers() -> Callable[[Any, Any], list[Any]]:
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     return answers
+
+
+@contextlib.contextmanager
+def _small_disk(at: Path, size_bytes: int, kind: str) -> Iterator[None]:
+    at.mkdir()
+    if kind == "limit":
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        return
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "none", str(at)], capture_output=True)
+    if done.returncode != 0:
+        pytest.skip(f"no disk can be mounted here: {done.stderr.decode()[:200]}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(at)], check=True)
+
+
+@pytest.fixture
+def small_disk() -> Callable[[Path, int, str], contextlib.AbstractContextManager[None]]:
+    """Within it, who writes into the new folder finds a full `disk` of that size, or the `limit` of a process's files."""
+    return _small_disk

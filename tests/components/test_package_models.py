@@ -14,7 +14,7 @@ import pytest
 from edgeloop_components.package import core, layers, layout, sbom
 from edgeloop_components.package.blobs import read_blob
 from edgeloop_components.package.layers import PackageError, Part, files_layer
-from edgeloop_components.package.model import ARTIFACT, PLATFORMS, model_place, write_model
+from edgeloop_components.package.model import ARTIFACT, PLATFORMS, model_place, name_model, write_model
 from edgeloop_components.package.provenance import builder_versions, provenance
 from edgeloop_contracts import Loop, ModelVersion, Package, canonical, digest_of, from_json
 
@@ -179,6 +179,7 @@ def test_skopeo_copies_the_index_and_reads_the_modelcar(tmp_path: Path, version:
     """The real skopeo copies all of a modelcar's images and keeps the index's digest; it finds each platform's."""
     at = tmp_path / "l"
     made = write_model(at, version, folder, created=CREATED)
+    name_model(at, version, made.artifact, made.modelcar)
     name = "edgeloop/turbine/model:3-modelcar"
     copy = ["skopeo", "--insecure-policy", "copy", "-q", "--all", "--preserve-digests"]
     subprocess.run([*copy, f"oci:{at}:{name}", f"oci:{tmp_path / 'c'}:x"], check=True, capture_output=True)

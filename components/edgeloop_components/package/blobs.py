@@ -1,16 +1,18 @@
 """Content-addressed files of an image layout: named by the sha256 of their bytes, written once, verified when read.
 
-A blob gets its name only when it is whole and on disk. Refuses digests of another kind than sha256, and a blob whose
-bytes are not what its name says.
+A blob gets its name only when it is whole and on disk. Refuses digests of another kind than sha256, a blob whose bytes are
+not what its name says, and, as StorageError with the way out, a disk that is full or cannot be written.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +20,80 @@ from typing import IO, BinaryIO
 
 from edgeloop_components.package.layers import PackageError
 
-__all__ = ["LayoutError", "blob_path", "copy_blob", "hash_file", "keep", "new_file", "read_blob", "write_bytes"]
+__all__ = [
+    "LayoutError",
+    "StorageError",
+    "about",
+    "blob_path",
+    "copy_blob",
+    "hash_file",
+    "keep",
+    "new_file",
+    "read_blob",
+    "storing",
+    "whole_or_nothing",
+    "write_bytes",
+]
 
 CHUNK_BYTES = 1 << 20
+_ROOM = "make room there, or choose a folder on another disk; nothing half-written was left"
+_HINTS = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "raise this process's limit of file sizes (ulimit -f); nothing half-written was left",
+    errno.EROFS: "choose a folder that can be written",
+}
 
 
 class LayoutError(PackageError):
     """An image layout is not what it should be: a blob is missing or damaged, or a document breaks the OCI form."""
+
+
+class StorageError(LayoutError):
+    """What should be written cannot be: the disk is full, over its quota or read-only. `hint` names the way out."""
+
+    def __init__(self, text: str, hint: str) -> None:
+        super().__init__(text)
+        self.hint = hint
+
+
+@contextlib.contextmanager
+def storing(path: Path, part: Path | None = None) -> Iterator[None]:
+    """StorageError with the name of what is written, `path`, for a disk that does not take it; `part` is then removed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _HINTS:
+            raise
+        if part is not None:
+            with contextlib.suppress(OSError):
+                part.unlink()
+        raise StorageError(f"{path}: cannot be written: {error.strerror}", _HINTS[error.errno]) from error
+
+
+@contextlib.contextmanager
+def about(what: str) -> Iterator[None]:
+    """Puts the image before the file in a StorageError."""
+    try:
+        yield
+    except StorageError as error:
+        raise StorageError(f"{what}: {error}", error.hint) from error
+
+
+@contextlib.contextmanager
+def whole_or_nothing(layout: Path) -> Iterator[None]:
+    """Empties a layout that a disk did not take, where there was none before; others keep the whole blobs of theirs."""
+    fresh = not layout.is_dir() or not any(layout.iterdir())
+    there = layout.exists()
+    try:
+        yield
+    except StorageError:
+        if fresh and not (layout / "index.json").exists():
+            for path in layout.iterdir() if layout.is_dir() else ():
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            if not there and layout.is_dir():
+                layout.rmdir()
+        raise
 
 
 def blob_path(layout: Path, digest: str) -> Path:
@@ -62,7 +131,12 @@ def copy_blob(source: Path, destination: Path, digest: str) -> int:
         return 0
     origin = existing(source, digest)
     part = destination / ".parts" / target.name
-    part.parent.mkdir(parents=True, exist_ok=True)
+    with storing(target, part):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        return _copied(origin, part, target, digest)
+
+
+def _copied(origin: Path, part: Path, target: Path, digest: str) -> int:
     with part.open("a+b") as out, origin.open("rb") as stream:
         fcntl.flock(out, fcntl.LOCK_EX)
         if target.exists():  # another process was faster
@@ -115,6 +189,6 @@ def keep(out: IO[bytes], target: Path) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a small file atomically."""
-    with new_file(path.parent) as out:
+    with storing(path), new_file(path.parent) as out:
         out.write(data)
         keep(out, path)

@@ -5,8 +5,8 @@ the model's own layer last, so that a node that has the runtime fetches only the
 /edgeloop/server, whatever the runtime. The same input gives the same digest. Bills of materials refer to the image.
 
 A Python image without a base (package/base.py) holds wheels and code but no Python: its label and its needs say so, and
-the stand-in for KubeEdge lends it the machine's. Refuses: layers made for another platform than the target's, and an image
-over the target's budget.
+the stand-in for KubeEdge lends it the machine's. Refuses: layers made for another platform than the target's, another
+onnxruntime than showed parity, and an image over the target's budget.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from edgeloop_components.package import layout as oci
 from edgeloop_components.package.base import Base, base_for, setting
 from edgeloop_components.package.installed import code_layer, wheels_layer
 from edgeloop_components.package.layers import PYTHON, SITE, Build, Layer, PackageError, Part, host_platform
-from edgeloop_components.package.model import Model, model_place, write_model
+from edgeloop_components.package.model import Model, model_place, name_model, write_model
+from edgeloop_components.package.proved import check_proved
 from edgeloop_components.package.sbom import attach, attach_index
 from edgeloop_components.runtimes import Runtime, runtime_for
 from edgeloop_contracts import Loop, ModelVersion, Needs, Package, ParityResult, ResourceProfile, Target, dumps
@@ -74,6 +75,7 @@ def package(
     sign: Callable[[Path], object] | None = None,
     sign_program: Callable[[Path], object] | None = None,
     model_dir: Path | None = None,
+    named: bool = True,
 ) -> Package:
     """Writes the image of `version` for `target` into `layout` and gives the package that names it by digest.
 
@@ -82,8 +84,8 @@ def package(
     stands on (package/base.py); None: what the target or EDGELOOP_BASE says. `sign` may add files to the folder of what goes
     into the image (the model, or a native server) before it is packed; `sign_program` to that of a Python image's script,
     which is the same for all versions. The model, of `compiled_dir` where that holds model.onnx, else of `model_dir`, is
-    written as an artifact and as a modelcar, too. PackageError when a layer does not fit the target's platform or the image
-    does not fit its budget; the layout then lists no such image.
+    written as an artifact and as a modelcar, too. Without `named` the caller names all of it. PackageError when a layer does
+    not fit the target's platform or the image does not fit its budget; the layout then lists no such image.
     """
     name = repository or f"edgeloop/{loop.name}/{target.name}"
     runtime = runtime_for(target)
@@ -99,6 +101,7 @@ def package(
         build = Build(target.platform, model_place(version), locked=bool(under), python=python, sign=sign_program)
         layers = runtime.layers(folder, build)
         _check_platform(layers, target)
+        check_proved(layers, target.name)
         model = _model(layout, version, source, sign, created) if source else None
         digest = oci.write_image(
             layout,
@@ -111,7 +114,10 @@ def package(
         )
     size_bytes = oci.image_size_bytes(layout, digest)
     _check_budget(size_bytes, target, layers)
-    oci.name_image(layout, digest, f"{name}:{version.number}")
+    if named:
+        oci.name_image(layout, digest, f"{name}:{version.number}")
+        if model:
+            name_model(layout, version, model.artifact, model.modelcar)
     attach(layout, digest, name, created, [*_parts(version), *(under.parts if under else ()), *_parts_of(layers)])
     last = oci.manifest(layout, digest)["layers"][-1]
     return Package(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from edgeloop_components.package.blobs import LayoutError, blob_path, existing, read_blob, write_bytes
+from edgeloop_components.package.blobs import LayoutError, blob_path, existing, read_blob, storing, write_bytes
 from edgeloop_contracts import canonical
 
 __all__ = [
@@ -116,8 +116,10 @@ def read_index(layout: Path) -> dict[str, Any]:
 
 def add_to_index(layout: Path, entry: Mapping[str, Any]) -> None:
     """Adds a manifest under the layout's lock, and takes its name from the image that had it."""
-    layout.mkdir(parents=True, exist_ok=True)
-    with (layout / ".lock").open("a") as lock:
+    with storing(layout / "index.json"):
+        layout.mkdir(parents=True, exist_ok=True)
+        lock = (layout / ".lock").open("a")
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         index = read_index(layout)
         entries = [*(_renamed(e, entry) for e in index["manifests"]), dict(entry)]

@@ -24,6 +24,7 @@ from edgeloop_components.package.blobs import (
     keep,
     new_file,
     read_blob,
+    storing,
     write_bytes,
 )
 from edgeloop_components.package.documents import (
@@ -192,7 +193,7 @@ def write_layer(layout: Path, layer: Layer) -> Blob:
         blob = Blob(**json.loads(note.read_bytes()))
         if blob_path(layout, blob.digest).exists():
             return blob
-    with new_file(layout / ".layers") as out:
+    with storing(layout / "blobs" / "sha256"), new_file(layout / ".layers") as out:
         diff_id, plain_bytes = write_layer_bytes(layer, out)
         path = Path(out.name)
         media_type = GZIP_LAYER if layer.compressed else PLAIN_LAYER

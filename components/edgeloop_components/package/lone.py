@@ -1,15 +1,18 @@
 """Packs a lone ONNX file as images, one for each platform, with an index over them: `edgeloop model package`.
 
 Parity comes first, on every platform, with the very program that is packed: a model that does not hold, or a platform that
-cannot be run here, is refused, and nothing is written. With a signer the index, every image below it, the model's artifact and
-the modelcar are signed, and provenance and bills of materials attested, as the packing step does it (packing.py).
+cannot be run here, is refused, and nothing is written. Of onnxruntime there is no program of the model's own: this machine's
+shows parity, and images for other platforms get the same version of it. With a signer the index, every image below it, the
+model's artifact and the modelcar are signed, and provenance and bills of materials attested, as the packing step does it
+(packing.py). Names are given last, and a disk that becomes full leaves nothing where nothing was.
 
-Refuses, before it compiles anything, a place that is no image layout and cannot become one, and rows that are too wide for a
-server; then a failed parity, and what package/core.py refuses.
+Refuses, before it compiles anything, names that are none, a place that is no image layout and cannot become one, and rows
+that are too wide for a server; then a failed parity, and what package/core.py refuses.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -22,10 +25,13 @@ from edgeloop_components.compile.lone_build import build_lone
 from edgeloop_components.compile.lone_documents import check_servable
 from edgeloop_components.compile.lone_loop import loop_around
 from edgeloop_components.compile.lone_parity import PlatformParity, parity_lone
+from edgeloop_components.package.blobs import about, storing, whole_or_nothing
 from edgeloop_components.package.core import index_packages, package
-from edgeloop_components.package.layers import PackageError
+from edgeloop_components.package.layers import PackageError, host_platform
+from edgeloop_components.package.model import name_model
+from edgeloop_components.package.names import check_names
 from edgeloop_components.package.place import check_place
-from edgeloop_components.packing import file_signer, index_seal, signed
+from edgeloop_components.packing import Seal, file_signer, index_seal, signed
 from edgeloop_contracts import ModelVersion, Package, ParityResult, loads, to_json
 from edgeloop_contracts.artifacts import Signature
 
@@ -67,12 +73,18 @@ def package_lone(
     say: Say = lambda _: None,
 ) -> LonePackage:
     """Writes images and index into `layout`. PackageError, ModelError, Unsupported, ToolchainError, RuntimeRefused."""
+    name = repository or f"edgeloop/{lone.name}"
+    check_names(str(lone.path), lone.name, name)
     check_place(layout)
     check_servable(lone)
     proofs = _proofs(lone, platforms, runtime, seed, say)
-    name = repository or f"edgeloop/{lone.name}"
     loop = loop_around(lone.name, _targets(platforms, runtime))
-    with tempfile.TemporaryDirectory(prefix="edgeloop-package-") as temporary:
+    with (
+        about(f"package {name}:{lone.version}"),
+        whole_or_nothing(layout),
+        storing(Path(tempfile.gettempdir())),
+        tempfile.TemporaryDirectory(prefix="edgeloop-package-") as temporary,
+    ):
         compiled = Path(temporary, "compiled")
         build_lone(lone, compiled, platforms=platforms, runtime=runtime, seed=seed, say=say)
         version = loads(ModelVersion, (compiled / "version.json").read_bytes())
@@ -88,17 +100,24 @@ def package_lone(
                 "model_dir": model,
                 "sign": file_signer(version, signer),
                 "sign_program": file_signer(None, signer),
+                "named": False,  # until all of it is there and signed
             }
             image = package(loop, version, target, folder, layout, **given)
             made.append(signed(layout, image, version, signer, file=lone.path.name))
             say(f"{target.platform}: image {image.digest}, {image.size_bytes} bytes")
-    found: dict[str, Signature] = {}
-    seal = index_seal(layout, made[0], version, signer, name, file=lone.path.name)
-    packages = [
-        replace(one, signatures=(*one.signatures, *([found[one.index]] if one.index in found else ())))
-        for one in index_packages(layout, made, name, lambda digest: found.update(seal(digest)))
-    ]
+        packages = _indexed(
+            layout, made, version, index_seal(layout, made[0], version, signer, name, file=lone.path.name)
+        )
     return LonePackage(f"{name}:{version.number}", packages[0].index, tuple(packages), signer is not None)
+
+
+def _indexed(layout: Path, made: Sequence[Package], version: ModelVersion, seal: Seal) -> list[Package]:
+    """The packages under their index, which gets its name last."""
+    found: dict[str, Signature] = {}
+    name_model(layout, version, made[0].model_artifact, made[0].modelcar)
+    packages = index_packages(layout, made, made[0].repository, lambda digest: found.update(seal(digest)))
+    own = (found[packages[0].index],) if found else ()
+    return [replace(one, signatures=(*one.signatures, *own)) for one in packages]
 
 
 def _model_folder(lone: Lone, compiled: Path, folder: Path) -> Path:
@@ -111,20 +130,31 @@ def _model_folder(lone: Lone, compiled: Path, folder: Path) -> Path:
 
 
 def _proofs(lone: Lone, platforms: Sequence[str], runtime: str, seed: int, say: Say) -> Mapping[str, ParityResult]:
-    found = parity_lone(lone, platforms, runtime, rows=ROWS, seed=seed, say=say)
-    bad = next((result for result in found if result.state != "passed"), None)
+    """A proof for each platform: of the program that is packed, or, where the runtime brings none of the model's own, of this
+    machine's onnxruntime, as in a loop's compile step. core.package sees to it that the image gets the same version."""
+    here = host_platform()
+    asked = list(platforms) if runtime == "native" else [here]
+    found = {one.platform: one for one in parity_lone(lone, asked, runtime, rows=ROWS, seed=seed, say=say)}
+    bad = next((result for result in found.values() if result.state != "passed"), None)
     if bad is not None:
         shown = f"; the worst row: {dict(bad.worst)}" if bad.worst else ""
         raise PackageError(f"{lone.path}: parity on {bad.platform}: {bad.state}: {bad.why}{shown}; nothing was packed")
-    return {result.platform: _proof(lone, runtime, result) for result in found}
+    for platform in platforms:
+        if platform not in found:
+            version = importlib.metadata.version("onnxruntime")
+            say(
+                f"{platform}: parity was shown by onnxruntime {version} on this machine ({here}); the image gets the same version"
+            )
+    return {platform: _proof(lone, runtime, platform, found.get(platform) or found[here]) for platform in platforms}
 
 
-def _proof(lone: Lone, runtime: str, result: PlatformParity) -> ParityResult:
+def _proof(lone: Lone, runtime: str, platform: str, result: PlatformParity) -> ParityResult:
+    """`platforms` names the one that computed: this machine's, where no program of the image's platform did."""
     figures = result.agreement
     assert figures is not None  # it passed
     return ParityResult(
         loop=lone.name,
-        target=_target_name(result.platform),
+        target=_target_name(platform),
         runtime=runtime,
         rows=figures.rows,
         max_abs_difference=figures.max_abs_difference,

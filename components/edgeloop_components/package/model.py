@@ -25,6 +25,8 @@ __all__ = [
     "Model",
     "model_layer",
     "model_place",
+    "modelcar_name",
+    "name_model",
     "write_model",
     "write_model_artifact",
     "write_modelcar",
@@ -48,6 +50,11 @@ class Model:
 def model_place(version: ModelVersion) -> str:
     """The model's folder in images: the same in servers that read it, in the modelcar and in the ModelPack artifact."""
     return f"models/{version.loop}/{version.number}"
+
+
+def modelcar_name(model: str) -> str:
+    """The modelcar's name beside an artifact of the name `model`."""
+    return f"{model}-modelcar"
 
 
 def model_layer(version: ModelVersion, folder: Path) -> Layer:
@@ -112,15 +119,16 @@ def write_model(
     *,
     created: str,
     annotations: Mapping[str, str] | None = None,
-    repository: str = "",
 ) -> Model:
-    """Writes and names both over one blob: `<repository>:<number>` and `<repository>:<number>-modelcar`.
-
-    `folder` holds model.onnx and its documents; `repository` is `edgeloop/<loop>/model` where none is given.
-    """
-    layer, name = model_layer(version, folder), repository or f"edgeloop/{version.loop}/model"
+    """Writes both over one blob; they are not named yet. `folder` holds model.onnx and its documents."""
+    layer = model_layer(version, folder)
     artifact = write_model_artifact(layout, version, layer, created=created, annotations=annotations)
     modelcar = write_modelcar(layout, version, layer, created=created, annotations=annotations)
-    oci.name_image(layout, artifact, f"{name}:{version.number}")
-    oci.name_image(layout, modelcar, f"{name}:{version.number}-modelcar")
     return Model(artifact, modelcar, oci.write_layer(layout, layer).digest)
+
+
+def name_model(layout: Path, version: ModelVersion, artifact: str, modelcar: str) -> None:
+    """Names both: `edgeloop/<loop>/model:<number>` and `edgeloop/<loop>/model:<number>-modelcar`."""
+    name = f"edgeloop/{version.loop}/model:{version.number}"
+    oci.name_image(layout, artifact, name)
+    oci.name_image(layout, modelcar, modelcar_name(name))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from edgeloop_components.package.blobs import blob_path, hash_file, keep
+from edgeloop_components.package.blobs import blob_path, hash_file, keep, storing
 from edgeloop_components.registry.documents import Descriptor
 from edgeloop_components.registry.errors import TransientError, UnsoundError
 from edgeloop_components.registry.repository import Repository
@@ -30,7 +30,12 @@ def get_blob(source: Repository, blob: Descriptor, layout: Path, *, moved: Moved
     if target.exists():
         return 0
     part = layout / ".parts" / target.name
-    part.parent.mkdir(parents=True, exist_ok=True)
+    with storing(target, part):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        return _fetched(source, blob, part, target, moved)
+
+
+def _fetched(source: Repository, blob: Descriptor, part: Path, target: Path, moved: Moved) -> int:
     with part.open("a+b") as out:
         fcntl.flock(out, fcntl.LOCK_EX)
         if target.exists():  # another process was faster

@@ -1,6 +1,7 @@
 """Remembers in a layout which repository of a registry got which blob, so that another repository can mount it from there.
 
-A note is a hint: when it is wrong, the registry opens an upload instead and the blob is sent.
+A note is a hint: when it is wrong, the registry opens an upload instead and the blob is sent. A layout that cannot be written
+(read-only, a full disk) keeps none, which is said once.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from edgeloop_components.package.blobs import write_bytes
+from edgeloop_components.package.blobs import StorageError, write_bytes
 from edgeloop_components.registry.documents import Descriptor
+from edgeloop_components.registry.progress import Say
 from edgeloop_contracts import canonical
 
 __all__ = ["Noted"]
@@ -25,6 +27,7 @@ class Noted:
     def __init__(self, layout: Path, registry: str) -> None:
         self._path = layout / ".pushed" / f"{hashlib.sha256(registry.encode()).hexdigest()[:16]}.json"
         self._notes: dict[str, str] = {}
+        self._failed = False
         try:
             found = json.loads(self._path.read_bytes())
             self._notes = {str(key): str(value) for key, value in found.items()}
@@ -45,6 +48,12 @@ class Noted:
         if blob.size >= LEAST_BYTES:
             self._notes.setdefault(blob.digest, here)
 
-    def keep(self) -> None:
-        """Writes the notes."""
-        write_bytes(self._path, canonical(self._notes))
+    def keep(self, say: Say) -> None:
+        """Writes the notes, or says once why not."""
+        if self._failed:
+            return
+        try:
+            write_bytes(self._path, canonical(self._notes))
+        except (OSError, StorageError) as error:
+            self._failed = True
+            say(f"warning: not noted what was sent, so another repository gets it sent again: {error}")

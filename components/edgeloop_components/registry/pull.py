@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from edgeloop_components.package.blobs import blob_path, write_bytes
+from edgeloop_components.package.blobs import about, blob_path, whole_or_nothing, write_bytes
 from edgeloop_components.package.documents import usual_platform
 from edgeloop_components.registry.documents import Descriptor, Document, signature_tag
 from edgeloop_components.registry.download import get_blob
@@ -20,6 +20,7 @@ from edgeloop_components.registry.layouts import (
     document_of,
     list_document,
     locate,
+    name_of,
 )
 from edgeloop_components.registry.progress import Meter, Say, silent
 from edgeloop_components.registry.reference import InLayout, Remote, parse
@@ -50,17 +51,18 @@ def pull(
     does not go through.
     """
     start = parse(source) if isinstance(source, str) else source
-    if isinstance(start, InLayout):
-        digest = _fitting(document_of(start.folder, locate(start)), platform, str(start))
-        copy_image(start.folder, layout, digest, name or start.name, referrers=referrers)
-        return digest
-    if not (start.tag or start.digest):
-        raise MissingError(f"pull {start}: expected a tag or a digest")
-    called = name or (f"{start.repository}:{start.tag}" if start.tag else "")
-    with Repository(start, settings or Settings()) as repository:
-        return _Pull(repository, layout, Meter(say, "pulled", str(start))).run(
-            start, platform, called, referrers=referrers, evidence=evidence
-        )
+    with about(f"pull {start}"), whole_or_nothing(layout):
+        if isinstance(start, InLayout):
+            digest = _fitting(document_of(start.folder, locate(start)), platform, str(start))
+            copy_image(start.folder, layout, digest, name or name_of(start), referrers=referrers)
+            return digest
+        if not (start.tag or start.digest):
+            raise MissingError(f"pull {start}: expected a tag or a digest")
+        called = name or (f"{start.repository}:{start.tag}" if start.tag else "")
+        with Repository(start, settings or Settings()) as repository:
+            return _Pull(repository, layout, Meter(say, "pulled", str(start))).run(
+                start, platform, called, referrers=referrers, evidence=evidence
+            )
 
 
 class _Pull:

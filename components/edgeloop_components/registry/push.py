@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeloop_components.package.blobs import LayoutError, existing, read_blob
+from edgeloop_components.package.blobs import LayoutError, about, existing, read_blob, whole_or_nothing
 from edgeloop_components.registry.documents import Document, signature_tag
 from edgeloop_components.registry.errors import RegistryError
-from edgeloop_components.registry.layouts import copy_image, locate, referring, signatures, tree
+from edgeloop_components.registry.layouts import copy_image, locate, name_of, referring, signatures, tree
 from edgeloop_components.registry.noted import Noted
 from edgeloop_components.registry.progress import Meter, Say, silent
 from edgeloop_components.registry.reference import InLayout, Remote, parse
@@ -56,7 +56,8 @@ def push(
     if to.digest not in ("", digest):
         raise RegistryError(f"push {start}: it has the digest {digest}, the destination asks for {to.digest}")
     if isinstance(to, InLayout):
-        copied = copy_image(start.folder, to.folder, digest, to.name, referrers=referrers)
+        with about(f"push {start} to {to}"), whole_or_nothing(to.folder):
+            copied = copy_image(start.folder, to.folder, digest, to.name or name_of(start), referrers=referrers)
         return Pushed(digest, str(to), copied, 0, 0)
     noted = Noted(start.folder, to.registry)
     with Repository(to, settings or Settings(), push=True, mounts=noted.others(to.repository)) as repository:
@@ -93,7 +94,7 @@ class _Push:
             how = put_blob(self._to, blob, path, mount_from=mount, moved=meter.moved)
             self._there_bytes += blob.size if how != "sent" else 0
             self._noted.note(blob, self._to.name)
-        self._noted.keep()
+        self._noted.keep(self._say)
 
     def _refer(self, digest: str, meter: Meter) -> None:
         """All that the layout lists as referring to a document, and what refers to that."""

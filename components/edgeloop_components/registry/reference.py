@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeloop_components.package.names import is_repository
 from edgeloop_components.registry.errors import RegistryError
 
 __all__ = ["InLayout", "Remote", "is_loopback", "parse", "parse_remote"]
@@ -17,8 +18,6 @@ __all__ = ["InLayout", "Remote", "is_loopback", "parse", "parse_remote"]
 MOST_CHARACTERS = 1024
 _DIGEST = r"sha256:[0-9a-f]{64}"
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::(\d{1,5}))?")
-_WORD = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
-_REPOSITORY = re.compile(rf"{_WORD}(?:/{_WORD})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
@@ -66,8 +65,7 @@ def parse_remote(text: str) -> Remote:
     port = found.group(1) if (found := _HOST.fullmatch(host)) else None
     checks = {
         f"host {host[:80]!r}": found is not None and int(port or 1) in range(1, 65536),
-        f"repository {repository[:80]!r} (small letters, digits, . _ - / in between)": len(repository) <= 255
-        and _REPOSITORY.fullmatch(repository) is not None,
+        f"repository {repository[:80]!r} (small letters, digits, . _ - / in between)": is_repository(repository),
         f"tag {tag[:80]!r}": ":" not in path if not tag else _TAG.fullmatch(tag) is not None,
     }
     if bad := [what for what, good in checks.items() if not good]:

@@ -10,7 +10,7 @@ from edgeloop_components.package import layout, sbom
 from edgeloop_components.package.base import base_for
 from edgeloop_components.package.blobs import hash_file
 from edgeloop_components.package.layers import Part, files_layer
-from edgeloop_components.package.model import write_model
+from edgeloop_components.package.model import name_model, write_model
 from edgeloop_components.registry import push
 from edgeloop_contracts import ModelVersion, digest_of
 
@@ -25,6 +25,7 @@ def test_oras_discovers_and_pulls(tools: Any, tmp_path: Path) -> None:
     digests = {name: digest_of(name) for name in ("snapshot", "onnx", "reference", "golden")}
     version = ModelVersion(loop="turbine", number=3, state="accepted", run_key="r3", **digests)
     made = write_model(at, version, folder, created=CREATED)
+    name_model(at, version, made.artifact, made.modelcar)
     image = layout.write_image(at, [files_layer(folder, "m")], platform="linux/amd64", config={})
     layout.name_image(at, image, "x:1")
     attached = sbom.attach(at, image, "x", CREATED, [Part("a", "1", "pypi")])
