@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,14 @@ import pytest
 
 from edgeloop_components.compile.lone import read_lone
 from edgeloop_components.package import layout as oci
-from edgeloop_components.package.layers import PackageError, host_platform
+from edgeloop_components.package.blobs import StorageError
+from edgeloop_components.package.layers import Layer, PackageError, Part, host_platform
 from edgeloop_components.package.lone import package_lone
 from edgeloop_components.package.place import check_place
+from edgeloop_components.package.proved import check_proved
+from edgeloop_components.package.wheels import LOCK, entries_of
+from edgeloop_components.registry import InLayout
+from edgeloop_components.registry.layouts import locate
 from edgeloop_components.signing import attestations, new_key, read_signer, read_trusted, verify_layout
 from edgeloop_contracts.ecdsa import SignatureError
 from edgeloop_contracts.signature import check_image
@@ -174,6 +180,112 @@ def test_a_place_that_cannot_hold_images_is_refused_at_once(
     assert main(["model", "package", str(file), "-o", str(out), "--json"]) == 1
     assert re.search(problem, json.loads(capsys.readouterr().out)["error"]["message"])
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+NAMES = {
+    "a version below 0": (["--version", "-3"], "--version", 2),
+    "no model's name": (["--name", "Bad Name/.."], "--name", 2),
+    "no repository": (["--repository", "UPPER/x"], "--repository", 2),
+}
+
+
+@pytest.mark.parametrize("command", ["compile", "package"])
+@pytest.mark.parametrize("what", NAMES)
+def test_names_that_are_none_are_refused_at_once(
+    what: str, command: str, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By their option, before anything is read: the file is none."""
+    from edgeloop_pipelines.cli import main
+
+    words, option, code = NAMES[what]
+    if (command, option) == ("compile", "--repository"):
+        return
+    (tmp_path / "m.onnx").write_text("no model")
+    assert main(["model", command, str(tmp_path / "m.onnx"), "-o", str(tmp_path / "out"), *words]) == code
+    assert option in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_in_the_file_that_is_none_is_refused_before_parity(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As are repositories, when it is called from Python."""
+    from edgeloop_components.package import lone
+
+    monkeypatch.setattr(lone, "parity_lone", no_work)
+    taken = replace(read_lone(file), name="Bad Name/..")
+    given: Any = {"platforms": [host_platform()], "runtime": "native"}
+    with pytest.raises(
+        PackageError, match=r"pump\.onnx: model's name: expected small letters.*'Bad Name/\.\.'.*--name"
+    ):
+        package_lone(taken, tmp_path / "images", **given)
+    with pytest.raises(PackageError, match=r"repository: expected small letters.*'UPPER/x'"):
+        package_lone(read_lone(file), tmp_path / "images", repository="UPPER/x", **given)
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(file: Path, small_disk: Any, tmp_path: Path) -> None:
+    """The image, the file and the way out; the folder is as empty as it was, and no name leads to half an image."""
+    with small_disk(tmp_path / "full", 60 << 10, "disk"):
+        with pytest.raises(
+            StorageError, match=r"^package edgeloop/pump:1: .*/full/blobs/.* cannot be written: No space"
+        ) as caught:
+            packed(file, tmp_path / "full")
+        assert list((tmp_path / "full").iterdir()) == []
+    assert "make room there" in caught.value.hint
+
+
+def test_onnxruntime_images_of_other_platforms_are_proved_here(file: Path) -> None:
+    """By this machine's onnxruntime, as in a loop's compile step; the output says so, and so does the package's parity."""
+    from importlib.metadata import version
+
+    from edgeloop_components.package import lone
+
+    said: list[str] = []
+    proofs = lone._proofs(read_lone(file), TWO, "onnxruntime", 0, said.append)
+    assert [(proof.passed, proof.target, *proof.platforms) for proof in proofs.values()] == [
+        (True, platform.replace("/", "-"), host_platform()) for platform in TWO
+    ]
+    (foreign,) = [platform for platform in TWO if platform != host_platform()]
+    shown = f"{foreign}: parity was shown by onnxruntime {version('onnxruntime')} on this machine ({host_platform()})"
+    assert [line for line in said if line.startswith(shown)]
+
+
+def test_an_image_holds_the_onnxruntime_that_showed_parity() -> None:
+    """The locked version is the one that is installed here; an image with another is refused, in a loop and for a lone file."""
+    from importlib.metadata import version
+
+    here = version("onnxruntime")
+    assert f"onnxruntime=={here}" in entries_of(LOCK.read_text())["onnxruntime"].split()
+    check_proved([Layer("wheels", (), parts=(Part("onnxruntime", here, "pypi"),)), Layer("model", ())], "t")
+    other = Layer("wheels", (), parts=(Part("onnxruntime", "0.1", "pypi"),))
+    with pytest.raises(PackageError, match=rf"target t: .*onnxruntime 0\.1, parity was shown by {re.escape(here)}"):
+        check_proved([other], "t")
+
+
+@pytest.mark.slow
+def test_an_onnxruntime_image_of_another_platform(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`edgeloop model package --runtime onnxruntime --base debian` for a platform that this machine cannot run."""
+    from edgeloop_components.package import wheels
+    from edgeloop_components.package.debian import lock
+    from edgeloop_pipelines.cli import main
+
+    (foreign,) = [platform for platform in TWO if platform != host_platform()]
+    try:
+        lock.fetch(lock.locked(foreign))
+        wheels.fetch(foreign)
+    except PackageError as error:
+        pytest.skip(f"the locked packages are not to be had here: {error}")
+    words = ["--runtime", "onnxruntime", "--platform", foreign, "--base", "debian", "-o", str(tmp_path / "o"), "--json"]
+    assert main(["model", "package", str(file), *words]) == 0
+    printed = capsys.readouterr()
+    (package,) = json.loads(printed.out)["packages"]
+    assert f"{foreign}: parity was shown by onnxruntime" in printed.err
+    assert list(package["parity"]["platforms"]) == [host_platform()]
+    settings = oci.image_config(tmp_path / "o", package["digest"])
+    assert f"{settings['os']}/{settings['architecture']}" == foreign
+    assert locate(InLayout(tmp_path / "o")) == package["index"], "its base, model and modelcar lie beside it"
 
 
 def test_places_that_can_hold_images(tmp_path: Path) -> None:

@@ -11,7 +11,17 @@ import typer
 
 from edgeloop_pipelines.cli.console import UserError, console
 
-__all__ = ["FileArgument", "PlatformOption", "RuntimeOption", "SeedOption", "platforms_of", "progress", "runtime_of"]
+__all__ = [
+    "FileArgument",
+    "NameOption",
+    "PlatformOption",
+    "RuntimeOption",
+    "SeedOption",
+    "VersionOption",
+    "platforms_of",
+    "progress",
+    "runtime_of",
+]
 
 FileArgument = Annotated[Path, typer.Argument(help="an ONNX file")]
 PlatformOption = Annotated[
@@ -21,6 +31,22 @@ PlatformOption = Annotated[
     ),
 ]
 RuntimeOption = Annotated[str, typer.Option("--runtime", help="native or onnxruntime")]
+
+
+def _named(value: str) -> str:
+    from edgeloop_components.package.names import NAMES, is_name
+
+    if value and not is_name(value):
+        raise typer.BadParameter(f"expected {NAMES}, got {value[:80]!r}")
+    return value
+
+
+NameOption = Annotated[
+    str, typer.Option("--name", help="the model's name; default: the file's", show_default=False, callback=_named)
+]
+VersionOption = Annotated[
+    int, typer.Option("--version", help="its number; default: the file's", show_default=False, min=0)
+]
 SeedOption = Annotated[int, typer.Option("--seed", help="of the rows that are made up", min=0)]
 
 

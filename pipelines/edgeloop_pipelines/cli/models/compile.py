@@ -11,9 +11,11 @@ import typer
 from edgeloop_pipelines.cli.console import JsonOption, UserError, emit, say, table
 from edgeloop_pipelines.cli.models import (
     FileArgument,
+    NameOption,
     PlatformOption,
     RuntimeOption,
     SeedOption,
+    VersionOption,
     platforms_of,
     progress,
     runtime_of,
@@ -28,8 +30,8 @@ def command(
     *,
     platform: PlatformOption = None,
     runtime: RuntimeOption = "native",
-    name: Annotated[str, typer.Option("--name", help="the model's name; default: the file's", show_default=False)] = "",
-    version: Annotated[int, typer.Option("--version", help="its number; default: the file's", show_default=False)] = 0,
+    name: NameOption = "",
+    version: VersionOption = 0,
     instruction_set: Annotated[
         str,
         typer.Option("--instruction-set", help="x86-64-v3: for linux/amd64 of the last ten years", show_default=False),

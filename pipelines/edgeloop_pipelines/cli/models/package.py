@@ -11,9 +11,11 @@ import typer
 from edgeloop_pipelines.cli.console import JsonOption, emit, say, table
 from edgeloop_pipelines.cli.models import (
     FileArgument,
+    NameOption,
     PlatformOption,
     RuntimeOption,
     SeedOption,
+    VersionOption,
     platforms_of,
     progress,
     runtime_of,
@@ -25,6 +27,14 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
+def _repository(value: str) -> str:
+    from edgeloop_components.package.names import REPOSITORIES, is_repository
+
+    if value and not is_repository(value):
+        raise typer.BadParameter(f"expected {REPOSITORIES}, got {value[:80]!r}")
+    return value
+
+
 def command(
     file: FileArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="the OCI image layout to write into; others stay in it")],
@@ -34,11 +44,14 @@ def command(
     repository: Annotated[
         str,
         typer.Option(
-            "--repository", help="the image's name without tag; default: edgeloop/<model>", show_default=False
+            "--repository",
+            help="the image's name without tag; default: edgeloop/<model>",
+            show_default=False,
+            callback=_repository,
         ),
     ] = "",
-    name: Annotated[str, typer.Option("--name", help="the model's name; default: the file's", show_default=False)] = "",
-    version: Annotated[int, typer.Option("--version", help="its number; default: the file's", show_default=False)] = 0,
+    name: NameOption = "",
+    version: VersionOption = 0,
     base: Annotated[
         str | None,
         typer.Option("--base", help="what a Python image stands on: debian, or an image by digest", show_default=False),
@@ -55,7 +68,9 @@ def command(
     """Prove an ONNX file on each platform, and pack it as images with one index over them.
 
     A native image holds one static file and nothing else. Equal files give equal digests. Nothing is packed that does not
-    answer as onnxruntime does, on every platform asked for. A key's password is read from EDGELOOP_KEY_PASSWORD.
+    answer as onnxruntime does, on every platform asked for; an onnxruntime image has the version that this machine showed parity
+    with. With a key all of it is signed, and provenance and bills of materials are attested. A key's password is read from
+    EDGELOOP_KEY_PASSWORD.
 
     Examples:
 

@@ -34,7 +34,12 @@ def settings_of(ca: Path | None, *, plain_http: bool) -> Settings:
 
 
 def command(
-    source: Annotated[str, typer.Argument(help="oci:FOLDER[:NAME][@sha256:...]; without a name: the only image there")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="oci:FOLDER[:NAME][@sha256:...]; without a name: the one image there, beside its model and base"
+        ),
+    ],
     destination: Annotated[str, typer.Argument(help="host[:port]/repository:tag, or oci:FOLDER:NAME")],
     *,
     key: Annotated[
@@ -62,6 +67,7 @@ def command(
       edgeloop model push oci:images 127.0.0.1:5000/edge/pump:7 --json
       edgeloop model push oci:images oci:/media/stick:edge/pump:7
     """
+    from edgeloop_components.package.blobs import about
     from edgeloop_components.registry import InLayout, Remote, parse, push
     from edgeloop_components.registry.layouts import locate
     from edgeloop_components.signing import configured_signer, sign
@@ -71,7 +77,8 @@ def command(
     signer = configured_signer({**os.environ, SIGNING_KEY: str(key)} if key else None)
     if signer and isinstance(place, InLayout):
         repository = to.repository if isinstance(to, Remote) else place.name.rpartition(":")[0]
-        sign(place.folder, locate(place), repository or "signatures", signer)
+        with about(f"sign {place}"):
+            sign(place.folder, locate(place), repository or "signatures", signer)
     done = push(place, to, settings=settings_of(ca, plain_http=plain_http), referrers=referrers, say=progress)
     signed = signer.public.key_id if signer else ""
     emit({**asdict(done), "signed": signed}, lambda: _pushed(done.digest, done.destination, signed), as_json)
