@@ -202,8 +202,8 @@ class Target(Contract):
     base: str = option(
         "",
         doc="image that a Python server's image stands on; empty: the installation's",
-        pattern=rf"|\S+@{DIGEST}",
-        form="an image by digest such as registry.example/base@sha256:<64 hex digits>",
+        pattern=rf"|debian|\S+@{DIGEST}",
+        form="debian, an image such as registry.example/base@sha256:<64 hex digits>, or oci:FOLDER@sha256:<64 hex digits>",
     )
 
 

@@ -219,6 +219,68 @@ def test_a_schedule_is_reported_once(folder, capsys):
     assert len(printed) == 1
 
 
+MISFITS = [  # target, where, what runs there
+    (
+        "platform: linux/arm/v7, runtime: onnxruntime",
+        "14:54: targets[0].runtime",
+        "linux/arm/v7: native, got onnxruntime",
+    ),
+    ("platform: linux/riscv64", "14:5: targets[0].runtime", "linux/riscv64: native, got onnxruntime"),
+    ("platform: linux/arm/v7, runtime: fpga-sim", "14:54: targets[0].runtime", "linux/arm/v7: native, got fpga-sim"),
+]
+
+
+@pytest.mark.parametrize(("target", "place", "said"), MISFITS)
+@pytest.mark.parametrize("command", ["check", "compile", "submit"])
+def test_a_runtime_that_does_not_run_on_the_platform_is_a_mistake(command, target, place, said, folder, capsys):
+    """It is refused when the loop is read, not after training: with the runtimes that fit and where this one would run."""
+    path = folder / "loop.yaml"
+    path.write_text(GOOD.replace("{name: gateway, ", f"{{name: gateway, {target}, "))
+    further = {"compile": ["--out", str(folder / "compiled")], "submit": ["--dry-run"]}.get(command, [])
+    assert main([command, str(path), *further]) == 1
+    printed = capsys.readouterr()
+    found = printed.out + printed.err
+    assert f"{path}:{place}: expected a runtime that runs on {said}" in found
+    assert "runs on linux/amd64, linux/arm64)" in found
+    assert not (folder / "compiled").exists()
+
+
+def test_a_misfit_is_reported_beside_other_mistakes(folder, capsys):
+    """A mistake elsewhere hides no misfit; a platform that does not exist makes none."""
+    path = folder / "loop.yaml"
+    targets = (
+        "  - {name: a, nodes: {group: e}, platform: linux/arm/v7}\n  - {name: b, nodes: {group: f}, platform: odd}\n"
+    )
+    path.write_text(GOOD.replace("label:", "labell:").replace("  - {name: gateway, nodes: {group: edge}}\n", targets))
+    _, lines = checked(path, capsys=capsys)
+    assert [line.split(": ")[1] for line in lines if "targets" in line] == ["targets[0].runtime", "targets[1].platform"]
+
+
+@pytest.mark.parametrize(
+    ("base", "code"),
+    [
+        ("debian", 0),
+        (f"registry.example/base@sha256:{'0' * 64}", 0),
+        (f"oci:images@sha256:{'0' * 64}", 0),
+        ("debian:12", 1),
+        ("registry.example/base:latest", 1),
+        ("ubuntu", 1),
+    ],
+)
+def test_what_a_base_may_be_is_what_packaging_takes(base, code, folder, capsys):
+    """The check of loop.yaml and the step that builds the image agree: docs/images.md."""
+    path = folder / "loop.yaml"
+    path.write_text(GOOD.replace("{name: gateway, ", f'{{name: gateway, base: "{base}", '))
+    found, lines = checked(path, capsys=capsys)
+    assert (found, any("targets[0].base: expected debian" in line for line in lines)) == (code, bool(code))
+    from edgeloop_components.package.base import _named
+    from edgeloop_components.package.layers import PackageError
+
+    if base != "debian" and code:
+        with pytest.raises(PackageError, match="base: expected debian"):
+            _named(base)
+
+
 @pytest.mark.parametrize(
     ("estimator", "said"),
     [

@@ -1,7 +1,7 @@
 """Reads a loop.yaml and reports every mistake in it at once, each with its line and column.
 
-The order of the questions: is it YAML, has each field the right form, do the fields fit together. It writes nothing and
-looks at no data.
+The order of the questions: is it YAML, has each field the right form, do the fields fit together, does each target's runtime
+run on its platform. It writes nothing and looks at no data.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from edgeloop_contracts import Loop, Problem, inconsistencies, problems_in
 from edgeloop_pipelines.loopfile import yamltext
+from edgeloop_pipelines.loopfile.fits import misfits
 from edgeloop_pipelines.loopfile.mend import further_problems
 
 __all__ = ["Examined", "LoopFileError", "Mistake", "examine", "load", "loads", "locate"]
@@ -93,7 +94,8 @@ def _examined(data: bytes, name: str) -> Examined:
     if text.value is not None:
         loop, problems = problems_in(Loop, text.value)
         more = inconsistencies(loop) if loop is not None else further_problems(text.value, problems)
-        mistakes += locate([*problems, *more], text, name)
+        unfit = misfits(text.value, {problem.path for problem in problems})
+        mistakes += locate([*problems, *more, *unfit], text, name)
     elif not mistakes:
         mistakes = [Mistake(name, 1, 1, Problem("", "a mapping (Loop)", "null"))]
     in_order = tuple(sorted(mistakes, key=lambda m: (m.line, m.column, m.problem.path)))
