@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,6 @@ from edgeloop_components.package.layers import PackageError
 __all__ = [
     "LayoutError",
     "StorageError",
-    "about",
     "blob_path",
     "copy_blob",
     "hash_file",
@@ -31,7 +29,6 @@ __all__ = [
     "new_file",
     "read_blob",
     "storing",
-    "whole_or_nothing",
     "write_bytes",
 ]
 
@@ -69,31 +66,6 @@ def storing(path: Path, part: Path | None = None) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 part.unlink()
         raise StorageError(f"{path}: cannot be written: {error.strerror}", _HINTS[error.errno]) from error
-
-
-@contextlib.contextmanager
-def about(what: str) -> Iterator[None]:
-    """Puts the image before the file in a StorageError."""
-    try:
-        yield
-    except StorageError as error:
-        raise StorageError(f"{what}: {error}", error.hint) from error
-
-
-@contextlib.contextmanager
-def whole_or_nothing(layout: Path) -> Iterator[None]:
-    """Empties a layout that a disk did not take, where there was none before; others keep the whole blobs of theirs."""
-    fresh = not layout.is_dir() or not any(layout.iterdir())
-    there = layout.exists()
-    try:
-        yield
-    except StorageError:
-        if fresh and not (layout / "index.json").exists():
-            for path in layout.iterdir() if layout.is_dir() else ():
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-            if not there and layout.is_dir():
-                layout.rmdir()
-        raise
 
 
 def blob_path(layout: Path, digest: str) -> Path:

@@ -25,12 +25,13 @@ from edgeloop_components.compile.lone_build import build_lone
 from edgeloop_components.compile.lone_documents import check_servable
 from edgeloop_components.compile.lone_loop import loop_around
 from edgeloop_components.compile.lone_parity import PlatformParity, parity_lone
-from edgeloop_components.package.blobs import about, storing, whole_or_nothing
+from edgeloop_components.package.blobs import storing
 from edgeloop_components.package.core import index_packages, package
 from edgeloop_components.package.layers import PackageError, host_platform
 from edgeloop_components.package.model import name_model
 from edgeloop_components.package.names import check_names
 from edgeloop_components.package.place import check_place
+from edgeloop_components.package.whole import about, whole_or_nothing
 from edgeloop_components.packing import Seal, file_signer, index_seal, signed
 from edgeloop_contracts import ModelVersion, Package, ParityResult, loads, to_json
 from edgeloop_contracts.artifacts import Signature

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from edgeloop_components.package.blobs import LayoutError
 from edgeloop_components.package.documents import read_index
+from edgeloop_components.package.whole import WRITING
 
 __all__ = ["check_place"]
 
-_OWN = {"blobs", "index.json", "oci-layout", ".joining", ".layers", ".lock", ".parts", ".pushed", ".unpacked"}
+_OWN = {"blobs", "index.json", "oci-layout", ".joining", ".layers", ".lock", ".parts", ".pushed", ".unpacked", WRITING}
 _HINT = "choose another folder"
 
 

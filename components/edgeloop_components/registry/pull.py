@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from edgeloop_components.package.blobs import about, blob_path, whole_or_nothing, write_bytes
+from edgeloop_components.package.blobs import blob_path, write_bytes
 from edgeloop_components.package.documents import usual_platform
+from edgeloop_components.package.whole import about, whole_or_nothing
 from edgeloop_components.registry.documents import Descriptor, Document, signature_tag
 from edgeloop_components.registry.download import get_blob
 from edgeloop_components.registry.errors import MissingError, UnsoundError

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeloop_components.package.blobs import LayoutError, about, existing, read_blob, whole_or_nothing
+from edgeloop_components.package.blobs import LayoutError, existing, read_blob
+from edgeloop_components.package.whole import about, whole_or_nothing
 from edgeloop_components.registry.documents import Document, signature_tag
 from edgeloop_components.registry.errors import RegistryError
 from edgeloop_components.registry.layouts import copy_image, locate, name_of, referring, signatures, tree

@@ -11,8 +11,10 @@ import pytest
 
 from edgeloop_components.package import layout as oci
 from edgeloop_components.package.blobs import StorageError
+from edgeloop_components.package.whole import whole_or_nothing
 from edgeloop_components.registry import Settings, pull, push
 from edgeloop_components.registry.testing import TestRegistry
+from edgeloop_components.signing import new_key, read_signer, sign
 
 Made = tuple[Path, str]
 Disk = Callable[[Path, int, str], AbstractContextManager[None]]
@@ -53,6 +55,39 @@ def test_a_full_disk_is_named_and_nothing_is_left(
     assert HINT[kind] in caught.value.hint
     call(tmp_path / "large")
     assert set(oci.images(tmp_path / "large").values()) == {made[1]}
+
+
+def test_wherever_the_disk_ends_it_is_whole_or_nothing(made: Made, small_disk: Disk, tmp_path: Path) -> None:
+    """From a disk that takes nothing to one that takes all, signatures included: the index is listed last, or all is gone."""
+    layout, digest = made
+    sign(layout, digest, "edge/pump", read_signer(new_key(tmp_path / "k.key")[0]))
+    found = []
+    for size_kib in range(8, 240, 8):
+        at = tmp_path / str(size_kib)
+        with small_disk(at, size_kib << 10, "disk"):
+            try:
+                push(f"oci:{layout}", f"oci:{at}:p:1")
+            except StorageError:
+                found.append(bool(list(at.iterdir())))
+            else:
+                oci.verify(at, oci.images(at)["p:1"])
+                found.append(True)
+    assert found == sorted(found)
+    assert {False, True} == set(found)
+
+
+def test_what_another_writes_is_not_emptied(made: Made, tmp_path: Path) -> None:
+    """While a second call writes into the folder that a first one began, the first leaves all as it is when it fails."""
+    at = tmp_path / "at"
+    first, second = whole_or_nothing(at), whole_or_nothing(at)
+    first.__enter__()
+    second.__enter__()
+    push(f"oci:{made[0]}", f"oci:{at}:p:1")
+    error = StorageError("full", "")
+    assert not first.__exit__(StorageError, error, None)
+    assert oci.images(at) == {"p:1": made[1]}
+    second.__exit__(None, None, None)
+    oci.verify(at, made[1])
 
 
 def test_a_full_disk_leaves_what_a_layout_had(

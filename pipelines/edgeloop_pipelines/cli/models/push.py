@@ -67,7 +67,7 @@ def command(
       edgeloop model push oci:images 127.0.0.1:5000/edge/pump:7 --json
       edgeloop model push oci:images oci:/media/stick:edge/pump:7
     """
-    from edgeloop_components.package.blobs import about
+    from edgeloop_components.package.whole import about
     from edgeloop_components.registry import InLayout, Remote, parse, push
     from edgeloop_components.registry.layouts import locate
     from edgeloop_components.signing import configured_signer, sign
