@@ -16,7 +16,6 @@ import contextlib
 import hashlib
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from edgeloop_components.native.emit import WAY_OUT, Emitted
 from edgeloop_components.native.toolchain import version as zig_version
 from edgeloop_components.runtimes import RUNTIMES, RuntimeRefused
 from edgeloop_components.runtimes.onnxruntime import compile_adapted
+from edgeloop_components.workplace import collect, workplace
 
 __all__ = ["MANIFEST", "OutputError", "build_lone", "build_program", "replacing"]
 
@@ -93,26 +93,28 @@ def _kept(lone: Lone, out: Path, runtime: str, force: bool) -> list[str]:
 
 @contextlib.contextmanager
 def replacing(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` that takes its place in the end."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise OutputError(
-            f"{out.parent}: cannot be written: {error.strerror}", "choose another folder with -o"
-        ) from error
-    try:
-        yield work
-        work.chmod(0o755)
-        old = work.with_name(work.name + ".old")
-        if out.exists():
-            out.rename(old)
-        work.rename(out)
-        _remove(old)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    """A new folder beside `out` that takes its place in the end. What a killed process left of `out` is collected."""
+    prefix = f".{out.name}-"
+    with contextlib.ExitStack() as stack:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            if out.exists():  # else what stood there before may be the only copy
+                collect(out.parent, prefix, ".old")
+            work = stack.enter_context(workplace(out.parent, prefix))
+        except OSError as error:
+            raise OutputError(
+                f"{out.parent}: cannot be written: {error.strerror}", "choose another folder with -o"
+            ) from error
+        try:
+            yield work
+            work.chmod(0o755)
+            old = work.with_name(work.name + ".old")
+            if out.exists():
+                out.rename(old)
+            work.rename(out)
+            _remove(old)
+        except OSError as error:
+            raise OutputError(f"{out}: cannot be written: {error.strerror or error}") from error
 
 
 def _remove(old: Path) -> None:

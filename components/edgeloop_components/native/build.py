@@ -18,7 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from edgeloop_components.native.toolchain import (
     version,
 )
 from edgeloop_components.package.layers import host_platform
+from edgeloop_components.workplace import workplace
 
 __all__ = ["build_library", "build_predict", "build_server", "server_sources", "software", "write_source"]
 
@@ -97,18 +98,17 @@ def build_server(model: Emitted, documents: Path, out: Path, *, platform: str, i
 @contextmanager
 def _workplace(out: Path) -> Iterator[Path]:
     """A folder to build in, beside `out`; the file `built` in it becomes `out` when all went well."""
-    try:
-        work = Path(tempfile.mkdtemp(prefix=".build-", dir=out.parent))
-    except OSError as error:
-        raise ToolchainError(f"{out.parent}: cannot be written: {error.strerror}") from error
-    try:
-        yield work
-        (work / "built").chmod(0o755)
-        (work / "built").replace(out)
-    except OSError as error:
-        raise ToolchainError(f"{out}: cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with ExitStack() as stack:
+        try:
+            work = stack.enter_context(workplace(out.parent, ".build-"))
+        except OSError as error:
+            raise ToolchainError(f"{out.parent}: cannot be written: {error.strerror}") from error
+        try:
+            yield work
+            (work / "built").chmod(0o755)
+            (work / "built").replace(out)
+        except OSError as error:
+            raise ToolchainError(f"{out}: cannot be written: {error.strerror}") from error
 
 
 def server_sources() -> Path:

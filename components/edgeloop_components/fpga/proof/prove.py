@@ -20,6 +20,7 @@ from edgeloop_components.fpga.proof.netlist import NETLIST, netlist
 from edgeloop_components.fpga.proof.program import BYTES, program
 from edgeloop_components.fpga.proof.rows import Expected, compared, compared_slowly, expected
 from edgeloop_components.fpga.proof.verilate import versions
+from edgeloop_components.workplace import workplace
 from edgeloop_contracts.codec import digest_of
 from edgeloop_contracts.fpga import FpgaDesign
 
@@ -47,8 +48,7 @@ def prove(
     """
     started_s = time.monotonic()
     want = expected(design, [*golden, *rows])
-    with tempfile.TemporaryDirectory(prefix="edgeloop-proof-") as made:
-        work = Path(made)
+    with workplace(Path(tempfile.gettempdir()), "edgeloop-proof-") as work:
         proven = _blocks(blocks, files, say)
         whole = _bytes(files, want, work, say)
         front = _front(files, want.first(front_rows), work, say)
