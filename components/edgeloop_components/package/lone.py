@@ -33,6 +33,7 @@ from edgeloop_components.package.names import check_names
 from edgeloop_components.package.place import check_place
 from edgeloop_components.package.whole import about, whole_or_nothing
 from edgeloop_components.packing import Seal, file_signer, index_seal, signed
+from edgeloop_components.workplace import workplace
 from edgeloop_contracts import ModelVersion, Package, ParityResult, loads, to_json
 from edgeloop_contracts.artifacts import Signature
 
@@ -84,7 +85,7 @@ def package_lone(
         about(f"package {name}:{lone.version}"),
         whole_or_nothing(layout),
         storing(Path(tempfile.gettempdir())),
-        tempfile.TemporaryDirectory(prefix="edgeloop-package-") as temporary,
+        workplace(Path(tempfile.gettempdir()), "edgeloop-package-") as temporary,
     ):
         compiled = Path(temporary, "compiled")
         build_lone(lone, compiled, platforms=platforms, runtime=runtime, seed=seed, say=say)
