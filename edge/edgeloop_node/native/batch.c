@@ -66,6 +66,7 @@ void batch_predict(const float *row) {
 }
 
 int batch_score(uint32_t rows) {
+    int status;
     for (uint32_t first = 0; first < rows; first += CHUNK) {
         uint32_t count = rows - first < CHUNK ? rows - first : CHUNK;
         const double *values = batch_values + (size_t)first * FEATURES;
@@ -73,8 +74,8 @@ int batch_score(uint32_t rows) {
             chunk[i] = (float)values[i];
         run(chunk, first, count);
         for (uint32_t row = first; row < first + count; row++)
-            if (kind_check(row))
-                return 500;
+            if ((status = kind_check(row, rows > 1 ? (int64_t)row : -1)) != 0)
+                return status;
     }
     return 0;
 }

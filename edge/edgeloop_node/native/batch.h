@@ -20,7 +20,7 @@ extern float batch_floats[ROWS_AT_ONCE * ROW_FLOATS];       /* one after the oth
 const char *batch_setup(void);        /* NULL, or what the model's outputs should be and are not */
 int batch_room(uint32_t rows);        /* 0, or 413 with a fault: too many numbers at once */
 void batch_predict(const float *row); /* one row without any check, into the first places */
-int batch_score(uint32_t rows);       /* 0, or 500 with a fault: the answers are not what this kind of model gives */
+int batch_score(uint32_t rows);       /* 0, or with a fault what kind_check says: the answers are not what this kind of model gives */
 void batch_count(uint32_t rows, uint64_t began_ns);
 void batch_release(uint32_t rows); /* gives the memory of a large batch back */
 

@@ -1,5 +1,6 @@
 /* Answers of a classifier. They are held to what probabilities are: none below 0, the sum 1 (within 1e-6; up to 1e-3 is
-   rounding of many classes and is made good), the label one of the classes. Anything else is an error of ours. */
+   rounding of many classes and is made good), the label one of the classes. Anything else is an error of ours, but for NaN
+   as the answer to a row that has missing values: the caller is told which. */
 #include "data.h"
 #if CLASSES
 #include "batch.h"
@@ -17,7 +18,28 @@ static float *probabilities(uint32_t row) {
     return batch_floats + (size_t)row * CLASSES;
 }
 
-int kind_check(uint32_t row) {
+enum { MOST_NAMED = 8 };
+
+/* The names of a row's missing features; empty when there are none. */
+static const char *missing_of(const double *values) {
+    static char names[MOST_NAMED * (LONGEST_NAME_BYTES + 2) + 8];
+    writer w = writer_on(names, sizeof names - 1);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < FEATURES; i++)
+        if (values[i] != values[i] && count++ < MOST_NAMED) {
+            put_text(&w, count > 1 ? ", " : "");
+            put_slice(&w, data_features[i].name);
+        }
+    put_text(&w, count > MOST_NAMED ? ", ..." : "");
+    names[written(&w).bytes] = 0;
+    return names;
+}
+
+static int unanswered(int64_t place, const char *names) {
+    return refuse(400, "%wfeatures: the model has no answer to a row without %s", place, names);
+}
+
+int kind_check(uint32_t row, int64_t place) {
     float *p = probabilities(row);
     double total = 0;
     bool negative = false;
@@ -25,6 +47,9 @@ int kind_check(uint32_t row) {
         total += p[i];
         negative |= !(p[i] >= 0);
     }
+    const char *missing = total != total ? missing_of(batch_values + (size_t)row * FEATURES) : "";
+    if (*missing)
+        return unanswered(place, missing);
     if (batch_integers[row] < 0 || batch_integers[row] >= CLASSES)
         return refuse(500, "UnsoundScoreError: label: expected a class below %u, got another", (uint64_t)CLASSES);
     if (negative || !(total - 1 >= -SOUND_LIMIT && total - 1 <= SOUND_LIMIT))

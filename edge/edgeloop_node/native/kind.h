@@ -7,7 +7,9 @@
 
 extern const char kind_outputs[]; /* what the model's outputs must be */
 
-int kind_check(uint32_t row);                      /* 0, or 500 with a fault: no answer of this kind; may mend rounding */
+/* 0, or with a fault: 400 where the row lacks what the model needs (`place`: its place in the request, or -1 for the only one),
+   500 for what is no answer of this kind; may mend rounding */
+int kind_check(uint32_t row, int64_t place);
 void kind_count(window *w, uint32_t row);          /* the answer, into the window of its row */
 void kind_write(uint32_t row, writer *body);       /* the answer as members of /score's JSON, each with a comma before it */
 bool kind_golden(uint32_t row, double *difference); /* golden row `row`, scored into the first places; false with a fault */

@@ -178,7 +178,7 @@ class Service:
         return _with_tensors(_json(answer), tensors)
 
     def _scored(self, values: list[list[float]]) -> Scores:
-        return self._kind.checked(self._score(values))
+        return self._kind.checked(self._score(values), values)
 
     def _count(self, rows: list[Row], answers: Scores, began_ns: int) -> None:
         now_s = time.time()

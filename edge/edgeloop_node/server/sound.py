@@ -9,11 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["GOLDEN_LIMIT", "VALUE_LIMIT", "UnsoundScoreError", "apart", "checked", "values_apart"]
+__all__ = [
+    "GOLDEN_LIMIT",
+    "VALUE_LIMIT",
+    "UnsoundScoreError",
+    "apart",
+    "checked",
+    "first_unsound",
+    "unanswered",
+    "values_apart",
+]
 
 GOLDEN_LIMIT = 1e-5  # probability; the same graph on another processor differs by about 1e-6
 VALUE_LIMIT = 1e-5
 SUM_LIMIT = 1e-6
+MOST_NAMED = 8  # missing features in a message
 SOUND_LIMIT = 1e-3  # float32 rounding over thousands of classes stays below; a graph that does not normalise is above
 
 
@@ -31,6 +41,25 @@ def checked(label: int, probabilities: list[float]) -> list[float]:
     if not (abs(total - 1.0) <= SOUND_LIMIT and min(probabilities) >= 0):
         raise UnsoundScoreError(f"probabilities: expected numbers >= 0 with the sum 1, got the sum {total}")
     return [p / total for p in probabilities]
+
+
+def first_unsound(labels: Sequence[int], scores: Sequence[list[float]]) -> int:
+    """The place of the first answer that `checked` refuses; -1 for none."""
+    for place, (label, row) in enumerate(zip(labels, scores, strict=True)):
+        try:
+            checked(label, row)
+        except UnsoundScoreError:
+            return place
+    return -1
+
+
+def unanswered(scores: Sequence[float], values: Sequence[float], names: Sequence[str]) -> str:
+    """What to tell the caller whose row lacks features and got NaN; empty where the model is at fault."""
+    missing = [name for name, value in zip(names, values, strict=True) if math.isnan(value)]
+    if not missing or not math.isnan(sum(scores)):
+        return ""
+    shown = ", ".join([*missing[:MOST_NAMED], *["..."][: len(missing) > MOST_NAMED]])
+    return f"features: the model has no answer to a row without {shown}"
 
 
 def _apart(expected: float, got: float) -> float:

@@ -80,15 +80,46 @@ def test_rounding_is_mended(server: Any, binary: bool) -> None:
 
 
 def test_what_is_no_distribution_is_a_fault(server: Any) -> None:
-    """A wrong sum, a negative number or NaN is 500 with the reason; it is counted as failed, and no row of it is counted."""
-    for flow, heat in ((0.25, 0.1), (-1.0, 0.0), (2.0, 0.0), (None, 0.0), (0.25, -0.1)):
+    """A wrong sum or a negative number is 500 with the reason; it is counted as failed, and no row of it is counted."""
+    for flow, heat in ((0.25, 0.1), (-1.0, 0.0), (2.0, 0.0), (0.25, -0.1)):
         status, error = infer(server, flow, heat, False)
         assert (status, "probabilities: expected numbers >= 0 with the sum 1" in error) == (500, True)
     rows = [{"features": {"flow": flow, "heat": 0, "mode": "a"}, "time": 0} for flow in (0.5, -1.0)]
     assert server.call("POST", "/score", {"rows": rows})[0] == 500
     assert server.call("POST", "/score", {"rows": rows[:1]})[0] == 200
     reports = server.private("/window?after=0").body["reports"]
-    assert sum(report["counts"]["failed"] for report in reports) == 6
+    assert sum(report["counts"]["failed"] for report in reports) == 5
     assert sum(report["counts"]["rows"] for report in reports) == 1
     text = server.call("GET", "/metrics")[1].decode()
-    assert "\nedgeloop_failures_total 6\n" in text
+    assert "\nedgeloop_failures_total 5\n" in text
+
+
+NO_ANSWER = "features: the model has no answer to a row without "
+
+
+def test_a_missing_value_that_the_model_has_no_answer_to_is_the_callers(server: Any) -> None:
+    """NaN as the answer to a row that lacks features is 400 and names them; nothing of ours has failed."""
+    whole = {"features": {"flow": 0.5, "heat": 0, "mode": "a"}, "time": 0}
+    asked: list[tuple[Any, str]] = [
+        ({"features": {"flow": None, "heat": 0, "mode": "a"}, "time": 0}, f"{NO_ANSWER}flow"),
+        ({"features": {"mode": "a"}, "time": 0}, f"{NO_ANSWER}flow, heat"),
+        ({"rows": [whole, {"features": {"flow": 0.5, "mode": "a"}, "time": 0}]}, f"rows[1].{NO_ANSWER}heat"),
+    ]
+    for document, said in asked:
+        status, body = server.call("POST", "/score", document)
+        assert (status, body["error"]) == (400, said)
+    assert infer(server, None, 0.0, False) == (400, f"{NO_ANSWER}flow")
+    assert infer(server, None, 0.0, True) == (400, f"{NO_ANSWER}flow")
+    assert server.call("POST", "/score", whole)[0] == 200
+    reports = server.private("/window?after=0").body["reports"]
+    totals = {name: sum(report["counts"][name] for report in reports) for name in ("failed", "refused", "rows")}
+    assert totals == {"failed": 0, "refused": 5, "rows": 1}
+
+
+def test_an_unsound_answer_before_a_missing_value_is_still_ours(server: Any) -> None:
+    """The first row that cannot be answered decides: one without gaps is the model's fault."""
+    rows = [{"features": {"flow": flow, "heat": 0, "mode": "a"}, "time": 0} for flow in (-1.0, None)]
+    status, body = server.call("POST", "/score", {"rows": rows})
+    assert (status, "UnsoundScoreError" in body["error"]) == (500, True)
+    status, body = server.call("POST", "/score", {"rows": rows[::-1]})
+    assert (status, body["error"]) == (400, f"rows[0].{NO_ANSWER}flow")
