@@ -31,7 +31,9 @@ from edgeloop_contracts.codec import (
     to_json,
 )
 from edgeloop_contracts.decisions import (
+    GroupOutlook,
     KeptItem,
+    KeptLayer,
     OfflinePlan,
     Rollout,
     RolloutEvent,
@@ -71,7 +73,9 @@ __all__ = [
     "FeatureReference",
     "FpgaDesign",
     "GateResult",
+    "GroupOutlook",
     "KeptItem",
+    "KeptLayer",
     "Loaded",
     "Loop",
     "Metric",

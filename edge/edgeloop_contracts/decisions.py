@@ -12,8 +12,10 @@ from edgeloop_contracts.codec import Contract, option
 from edgeloop_contracts.loop import CauseName
 
 __all__ = [
+    "GroupOutlook",
     "Judgement",
     "KeptItem",
+    "KeptLayer",
     "OfflinePlan",
     "Rollout",
     "RolloutEvent",
@@ -121,10 +123,54 @@ class KeptItem(Contract):
 
     loop: str
     version: int = option(minimum=1)
+    target: str = ""
+    runtime: str = ""
+    repository: str = ""
     digest: str
     size_bytes: int = option(minimum=0)
+    place: int = option(0, doc="in the loop's chain; 0: preferred", minimum=0)
+    keep: bool
+    serves: bool = option(False, doc="whether it is the first of its chain that is kept")
+    disk_bytes: int = option(0, doc="what its layers take on a node, shared ones too", minimum=0)
+    fetch_bytes: int = option(0, doc="what it adds to what a node must fetch", minimum=0)
+    ready_s: float | None = option(
+        None, doc="when the link has brought it, seconds after the plan; absent: not kept, or no forecast"
+    )
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptLayer(Contract):
+    """One layer, and why a group keeps it or not."""
+
+    digest: str
+    part: Literal["model", "runtime", "document", "required"] = option(
+        doc="a model, what runs it, an image's manifest and configuration, or what stays whatever is planned"
+    )
+    size_bytes: int = option(minimum=0)
+    disk_bytes: int = option(minimum=0)
+    present: bool = option(False, doc="whether the nodes have it already")
     keep: bool
     why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupOutlook(Contract):
+    """What a group's plan comes to. Shares are of 1."""
+
+    method: Literal["exact", "bounded"]
+    served_share: float = option(doc="of the requests", minimum=0, maximum=1)
+    weighted_share: float = option(
+        doc="of the requests, each counted as its loop's priority says", minimum=0, maximum=1
+    )
+    bound: float = option(doc="no plan has a greater weighted_share", minimum=0, maximum=1)
+    gap: float = option(doc="(bound - weighted_share) / bound; 0 where the method is exact", minimum=0, maximum=1)
+    storage_bytes: int | None = option(None, doc="disk for images; absent: no limit")
+    disk_bytes: int = option(doc="what is kept takes of it", minimum=0)
+    fetch_bytes: int = option(minimum=0)
+    link_bytes: int | None = option(None, doc="what the link brings to a node; absent: no forecast")
+    ready_s: float | None = option(None, doc="when all is there, seconds after the plan; absent: no forecast")
+    layers: tuple[KeptLayer, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,3 +181,4 @@ class OfflinePlan(Contract):
 
     groups: Mapping[str, tuple[KeptItem, ...]] = option({})
     storage_mib: Mapping[str, int] = option({}, doc="group: disk for images; 0: no limit")
+    outlook: Mapping[str, GroupOutlook] = option({}, doc="group: what its plan comes to")
