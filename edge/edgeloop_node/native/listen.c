@@ -8,6 +8,7 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 enum { BACKLOG = 1024 };
@@ -59,5 +60,20 @@ int listen_tcp(const char *host, int *port) {
     int error = errno;
     close(fd);
     errno = error;
+    return -1;
+}
+
+int dial_tcp(const char *host, int port, int patience_ms) {
+    struct timeval limit = {patience_ms / 1000, patience_ms % 1000 * 1000};
+    address a;
+    socklen_t bytes = address_of(host, port, &a);
+    int fd = bytes ? socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+    if (fd < 0)
+        return -1;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    if (connect(fd, &a.any, bytes) == 0)
+        return fd;
+    close(fd);
     return -1;
 }

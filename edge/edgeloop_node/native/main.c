@@ -14,6 +14,7 @@
 #include "listen.h"
 #include "log.h"
 #include "loop.h"
+#include "neighbour.h"
 #include "options.h"
 #include "predict.h"
 #include "selftest.h"
@@ -54,6 +55,16 @@ static int cannot_serve(const char *what) {
     return CANNOT_SERVE;
 }
 
+static bool shared_with_stranger(void) {
+    if (!given.port || !neighbour_is_stranger(given.host, given.port))
+        return false;
+    log_begin("error", "cannot serve");
+    log_text("model", data_loop);
+    log_text("error", fault_text());
+    log_end();
+    return true;
+}
+
 static bool announced(int port) {
     entry_setup(given.run_dir, port);
     doors.private_fd = entry_listen();
@@ -70,6 +81,8 @@ static int serve(char **words) {
     bool adopted = swap_adopt();
     swap_setup(words);
     int port = given.port;
+    if (!adopted && shared_with_stranger())
+        return CANNOT_SERVE;
     if (adopted)
         port = listen_port(doors.public_fd);
     else

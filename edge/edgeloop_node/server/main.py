@@ -15,6 +15,7 @@ from edgeloop_node.runtimes import ModelError
 from edgeloop_node.server.announce import Entry
 from edgeloop_node.server.app import Service
 from edgeloop_node.server.model import Model, load_model, self_test
+from edgeloop_node.server.neighbour import stranger
 from edgeloop_node.server.serve import listen, run, software
 
 __all__ = ["EXIT_BAD_MODEL", "EXIT_CANNOT_BIND", "command"]
@@ -97,6 +98,9 @@ def command(options: argparse.Namespace) -> int:
     except (ModelError, ValueError) as error:
         log("error", "the model is not served", folder=str(options.model), error=str(error))
         return EXIT_BAD_MODEL
+    if problem := stranger(options.host, options.port, who.loop):
+        log("error", "cannot serve", model=who.loop, error=problem)
+        return EXIT_CANNOT_BIND
     on = software()
     scorer = model.scorer
     served = {**on, "edgeloop": _own_version(), scorer.runtime: scorer.version, **scorer.facts}

@@ -8,7 +8,7 @@ import math
 import socket
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +179,18 @@ class Client:
         self.socket.close()
 
 
-@pytest.fixture(scope="session")
-def dial() -> Callable[..., Client]:
-    return Client
+@pytest.fixture
+def dial() -> Iterator[Callable[..., Client]]:
+    """Makes connections, which end with the test."""
+    made: list[Client] = []
+
+    def one(*given: Any, **more: Any) -> Client:
+        made.append(Client(*given, **more))
+        return made[-1]
+
+    yield one
+    for client in made:
+        client.close()
 
 
 def request(body: bytes, path: str = "/score", more: str = "") -> bytes:

@@ -30,6 +30,12 @@ def put(source: Path, place: Path) -> None:
     new.replace(place)
 
 
+def hung_up(client: Any) -> None:
+    """Closes a connection, where there is one."""
+    if client:
+        client.close()
+
+
 class Asker(threading.Thread):
     """Asks on and on, over one connection or a new one each time; counts the versions that answered."""
 
@@ -50,11 +56,11 @@ class Asker(threading.Thread):
                 self.versions[json.loads(body)["version"]] += 1
             except Exception as error:
                 self.errors.append(repr(error))
-                client = None
-            if client and not self.keep:
-                client.close()
-                client = None
+                client = hung_up(client)
+            if not self.keep:
+                client = hung_up(client)
             time.sleep(0.0003)
+        hung_up(client)
 
 
 def readies(process: Any) -> int:
@@ -159,21 +165,25 @@ def test_connections_of_another_layout_end(one: Any) -> None:
     _, place = one
     door, ours = socket.create_server(("127.0.0.1", 0)), socket.socketpair()
     door.setblocking(False)  # as every door of a server is
-    public, private = door.fileno(), door.dup()
-    header = struct.pack("=IIiiI16s", 1, 999, public, private.fileno(), 1, b"another boot") + os.fsencode(place)
+    private_door = door.dup()
+    public, private = door.fileno(), private_door.fileno()
+    header = struct.pack("=IIiiI16s", 1, 999, public, private, 1, b"another boot") + os.fsencode(place)
     memory = os.memfd_create("edgeloop", 0)
     os.write(memory, header.ljust(36 + 4096, b"\0") + bytes(2000))
     os.lseek(memory, 0, os.SEEK_SET)
-    kept = [public, private.fileno(), memory, ours[0].fileno()]
+    kept = [public, private, memory, ours[0].fileno()]
     environment = {**os.environ, "EDGELOOP_SWAP": str(memory)}
     command = [str(place), "serve", "--port", "0"]
     with subprocess.Popen(command, env=environment, pass_fds=kept, stderr=subprocess.PIPE) as child:
-        ours[0].close()
-        ours[1].settimeout(20)
-        try:
-            assert ours[1].recv(1) == b""
-        finally:
-            child.terminate()
+        os.close(memory)
+        for end in (door, private_door, ours[0]):
+            end.close()
+        with ours[1] as client:
+            client.settimeout(20)
+            try:
+                assert client.recv(1) == b""
+            finally:
+                child.terminate()
         assert b"they end" in child.stderr.read()
 
 
