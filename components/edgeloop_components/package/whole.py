@@ -30,7 +30,10 @@ def about(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def whole_or_nothing(layout: Path) -> Iterator[None]:
-    """Empties the layout after a StorageError, where nothing was before and nobody else writes; removes it, where it was not."""
+    """Empties the layout after a StorageError, where nothing was before and nobody else writes; removes it, where it was not.
+
+    What else ends the work leaves what is whole, to go on there; nothing, where nothing was written.
+    """
     there = layout.is_dir()
     fresh = not there or not any(layout.iterdir())
     with contextlib.ExitStack() as held:
@@ -41,12 +44,17 @@ def whole_or_nothing(layout: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_SH)
         try:
             yield
-        except StorageError:
+        except BaseException as error:
             with contextlib.suppress(OSError):
-                if fresh and lock is not None:
+                begun = isinstance(error, StorageError) or _names(layout) == [WRITING]
+                if fresh and begun and lock is not None:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     _empty(layout, remove=not there)
             raise
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 def _empty(layout: Path, *, remove: bool) -> None:
