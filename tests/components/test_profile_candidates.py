@@ -200,7 +200,12 @@ def test_a_profile_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     (tmp_path / "profile.json").write_text(dumps(PROFILE))
     run(cli.command, str(tmp_path / "profile.json"), "--plot", str(tmp_path / "p.png"))
     shown = capsys.readouterr().out
-    for words in ("500 requests a second (400 to ?)", "CPU, request / limit", "memory, peak / floor", "sustainable rate"):
+    for words in (
+        "500 requests a second (400 to ?)",
+        "CPU, request / limit",
+        "memory, peak / floor",
+        "sustainable rate",
+    ):
         assert words in shown
     assert (tmp_path / "p.png").exists()
     (tmp_path / "other.json").write_text("{}")
