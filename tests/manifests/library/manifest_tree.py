@@ -54,6 +54,12 @@ def _objects(case: str) -> tuple[Object, ...]:
     return tuple(yaml.load_all(built(case), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
 
 
+def forget() -> None:
+    """Builds anew from now on: the tree has changed."""
+    built.cache_clear()
+    _objects.cache_clear()
+
+
 def objects(case: str) -> list[Object]:
     """The objects that are built. They are shared: change copies only."""
     return list(_objects(case))
