@@ -306,7 +306,7 @@ def test_parity_that_fails_shows_the_worst_row(model, capsys, monkeypatch):
 
     real = lone.emit
     other = lone.read_lone(write_model(model.parent / "other.onnx", seed=9)).graph
-    monkeypatch.setattr(lone, "emit", lambda graph: real(other))
+    monkeypatch.setattr(lone, "emit", lambda graph, way_out: real(other, way_out))
     assert main(["model", "parity", str(model), "--platform", host_platform(), "--rows", "50"]) == 1
     words = capsys.readouterr().out
     assert "differs from onnxruntime by" in words
