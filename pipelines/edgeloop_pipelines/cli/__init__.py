@@ -43,6 +43,7 @@ COMMANDS: dict[str, CommandRow] = {
     "profile": CommandRow(f"{_HERE}.profile", "Build", "show or measure what a model costs on each target"),
     "keys": CommandRow(f"{_HERE}.keys", "Build", "make the keys that sign images and models"),
     "render": CommandRow(f"{_HERE}.render", "Deploy", "write the KubeEdge objects of a loop"),
+    "plan": CommandRow(f"{_HERE}.plan", "Deploy", "decide what nodes keep on disk for times without a link"),
     "fleet": CommandRow(f"{_HERE}.fleet", "Deploy", "serve the fleet service"),
     "doctor": CommandRow(f"{_HERE}.doctor", "Watch", "find what is wrong with a cluster or this machine, and the fix"),
     "status": CommandRow(f"{_HERE}.status", "Watch", "show loops, versions, nodes, last verdict, last run"),

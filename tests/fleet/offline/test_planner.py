@@ -161,7 +161,9 @@ def test_no_plan_is_over_the_storage_or_the_link_and_every_image_is_explained(gr
     assert outlook.weighted_share <= outlook.bound
     assert outlook.gap == pytest.approx(1 - outlook.weighted_share / outlook.bound if outlook.bound else 0)
     assert set(serving(items)) == {item.loop for item in items if item.keep}
-    assert all(item.place == min(o.place for o in items if o.keep and o.loop == item.loop) for item in items if item.serves)
+    assert all(
+        item.place == min(o.place for o in items if o.keep and o.loop == item.loop) for item in items if item.serves
+    )
 
 
 @given(groups(most=14), st.integers(0, 60), st.booleans())
