@@ -4,7 +4,7 @@
 less:
 
 - images in the order of what they serve for a byte, as far as the order fits; the order does not depend on the storage;
-- the same after each of the SEEDS heaviest loops' images was put first;
+- the same after each of SEEDS images, those of the heaviest loops, was put first;
 - at every budget on a grid of STEPS up to the whole storage: as many in that order as fit, passing over those that do not.
 
 `upper` is the fractional knapsack with each shared layer's bytes dealt out among the loops that can use it. Whatever way they
@@ -21,7 +21,7 @@ from edgeloop_fleet.offline.problem import Problem, bits, cost, fits, score
 
 __all__ = ["ROUNDS", "SEEDS", "STEPS", "greedy", "step_bytes", "upper"]
 
-SEEDS = 8
+SEEDS = 32
 STEPS = 64
 ROUNDS = 60
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -54,19 +55,21 @@ def chain_of(target: Target, versions: Sequence[Mapping[str, Package]], lent: It
     """The images that can serve a target's group, the preferred one first.
 
     `versions`: target: package, of the preferred version first. First comes the target's own package of each version; then of
-    the first version the packages of other targets that the target's nodes can run, the smallest first. PlanError for a
-    package of the target itself that its nodes cannot run.
+    the first version the packages of other targets that are smaller and that the target's nodes can run, the smallest first.
+    PlanError for a package of the target itself that its nodes cannot run.
     """
     has = lending(target, lent)
     own = [packages[target.name] for packages in versions if target.name in packages]
     for package in own:
         if reasons := misfit(package.needs, has):
             raise PlanError(f"{package.loop}@{package.version} for target {target.name}: {'; '.join(reasons)}")
+    smaller = own[0].size_bytes if own else math.inf
     others = [
         package
         for packages in versions[:1]
         for name, package in packages.items()
-        if name != target.name and package.platform == target.platform and not misfit(package.needs, has)
+        if name != target.name and package.size_bytes < smaller and package.platform == target.platform
+        if not misfit(package.needs, has)
     ]
     found = [*own, *sorted(others, key=lambda package: (package.size_bytes, package.target))]
     return list({package.digest: package for package in found}.values())

@@ -50,9 +50,9 @@ def command(
     """Decide what each group of nodes keeps on disk for the time without a link.
 
     It keeps the images that serve the most requests, each counted as its loop's priority says, within the disk and what the
-    link brings in time; a loop's images are its champion, its last good version, and other targets' images that its nodes
-    can run. Every keep and drop is explained. Apply the jobs of --out in the order in which they are printed. Which version
-    a group runs is left to the rollout.
+    link brings in time; a loop's images are its champion, its last good version, and smaller images of other targets that
+    its nodes can run. Every keep and drop is explained. Apply the jobs of --out in the order in which they are printed.
+    Which version a group runs is left to the rollout.
 
     Examples:
 
@@ -130,4 +130,4 @@ def _method(method: str, gap: float) -> str:
 
 def _row(item: KeptItem) -> tuple[Any, ...]:
     state = "serves" if item.serves else "reserve" if item.keep else "dropped"
-    return f"{item.loop}@{item.version}", item.target, item.runtime, state, item.why
+    return f"{item.loop}@{item.version}", item.target, item.runtime, state, item.why.partition(": ")[2]
