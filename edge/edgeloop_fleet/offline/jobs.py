@@ -29,7 +29,7 @@ def prepull_jobs(
     """
     labels = {target.nodes.group: group_labels(target) for loop in loops for target in loop.targets}
     return [
-        prepull_job(item.loop, group, image_of(packages[item.digest], settings), members(nodes, labels[group]))
+        prepull_job(item.loop, group, image_of(packages[item.digest], settings, group), members(nodes, labels[group]))
         for group, items in plan.groups.items()
         for item in sorted((item for item in items if item.keep and item.fetch_bytes), key=_arrival)
     ]

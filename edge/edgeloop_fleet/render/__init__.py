@@ -69,7 +69,8 @@ def _jobs(
     loop: str, packages: Mapping[str, Package], by_group: Mapping[str, Sequence[Node]], settings: Settings
 ) -> list[Object]:
     return [
-        prepull_job(loop, group, image_of(package, settings), by_group[group]) for group, package in packages.items()
+        prepull_job(loop, group, image_of(package, settings, group), by_group[group])
+        for group, package in packages.items()
     ]
 
 

@@ -12,10 +12,10 @@ from edgeloop_fleet.render.values import Node, Settings, checked
 __all__ = ["image_of", "node_group", "prepull_job"]
 
 
-def image_of(package: Package, settings: Settings) -> str:
-    """The full name of a package's image, by digest."""
+def image_of(package: Package, settings: Settings, group: str = "") -> str:
+    """The full name of a package's image, by digest, as the group's nodes ask for it."""
     repository = checked("repository", f"package {package.target}: repository", package.repository)
-    return f"{settings.registry}/{repository}@{checked('digest', 'package digest', package.digest)}"
+    return f"{settings.registry_of(group)}/{repository}@{checked('digest', 'package digest', package.digest)}"
 
 
 def node_group(target: Target) -> dict[str, Any]:

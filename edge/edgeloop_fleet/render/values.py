@@ -13,7 +13,17 @@ from typing import Any, Literal
 
 from edgeloop_contracts.ecdsa import PublicKey
 
-__all__ = ["AGENT_IMAGE", "EDGE_ROLE", "Node", "RenderError", "Settings", "bounded", "node_of", "short_hash"]
+__all__ = [
+    "AGENT_IMAGE",
+    "EDGE_ROLE",
+    "Node",
+    "RenderError",
+    "Settings",
+    "bounded",
+    "mirrors_in",
+    "node_of",
+    "short_hash",
+]
 
 EDGE_ROLE = "node-role.kubernetes.io/edge"  # KubeEdge puts this label on every edge node
 AGENT_IMAGE = "edgeloop.local/edgeloop/agent:0.1.0"  # a name; overlays and callers say the digest
@@ -24,6 +34,10 @@ _FORMS: Mapping[str, tuple[str, str]] = {
     "registry": (
         r"[a-z0-9.-]+(:\d{1,5})?(/[a-z0-9._-]+)*",
         "a registry such as registry.example:5000 or one with a path",
+    ),
+    "host": (
+        r"(?=[^:]*\.|.*:|localhost$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?",
+        "a registry's HOST or HOST:PORT with a dot or a port, such as cache.site-a:5000",
     ),
     "repository": (
         r"[a-z0-9]+([._/-]+[a-z0-9]+)*",
@@ -53,6 +67,17 @@ def checked(form: str, where: str, value: str) -> str:
     return value
 
 
+def mirrors_in(words: Iterable[str], groups: Iterable[str]) -> dict[str, str]:
+    """Of words GROUP=HOST[:PORT] what `Settings.mirrors` holds. RenderError for another form and for an unknown group."""
+    known, found = tuple(groups), {}
+    for word in words:
+        group, equals, host = word.partition("=")
+        if not equals or group not in known:
+            raise RenderError(f"mirror: expected GROUP=HOST[:PORT] with a group of {', '.join(known)}, got {word!r}")
+        found[group] = checked("host", f"mirror of {group}", host)
+    return found
+
+
 def short_hash(text: str, digits: int = 8) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:digits]
 
@@ -72,6 +97,7 @@ class Settings:
     `trusted`: servers that hold Python load only what one of these keys has signed; none: they ask for no signature. The keys
     are in the pods themselves, where they outlive a power cut without a link (docs/decisions/0008). No image is rendered that
     none of them signed, nor one that needs more than its nodes have and `lent`, what all nodes lend to images (fits.py).
+    `mirrors`: group: HOST[:PORT] of its site's pull-through registry, from which its nodes get the loops' images.
     `device_resource` and `device_gid`: how nodes offer FPGA boards (boards.py), and the group that owns them, Debian's dialout.
     """
 
@@ -86,16 +112,28 @@ class Settings:
     poll_s: float = 5.0
     trusted: tuple[PublicKey, ...] = ()
     lent: tuple[str, ...] = ()
+    mirrors: Mapping[str, str] = field(default_factory=dict)
     device_resource: str = "smarter-devices"
     device_gid: int = 20
 
     def __post_init__(self) -> None:
         checked("namespace", "settings.namespace", self.namespace)
         checked("registry", "settings.registry", self.registry)
+        for group, mirror in self.mirrors.items():
+            checked("host", f"settings.mirrors.{group}", mirror)
         checked("image", "settings.agent_image", self.agent_image)
         checked("url", "settings.fleet_url", self.fleet_url)
         checked("address", "settings.mqtt", self.mqtt)
         checked("resource", "settings.device_resource", self.device_resource)
+
+    def registry_of(self, group: str) -> str:
+        """Where the group's nodes get images: the registry, or the same path behind the mirror of their site."""
+        mirror = self.mirrors.get(group)
+        if mirror is None:
+            return self.registry
+        host, slash, path = self.registry.partition("/")
+        named = any(mark in host for mark in ".:") or host == "localhost"
+        return f"{mirror}{slash}{path}" if named else f"{mirror}/{self.registry}"
 
     def ack_url(self, router_url: str) -> str:
         """Where the fleet service posts acknowledgements: KubeEdge's router, which publishes them on `acks/<node>`."""

@@ -135,13 +135,17 @@ def _threads(package: Package) -> dict[str, str]:
     return {"EDGELOOP_THREADS": str(profile.threads)} if profile else {}
 
 
-def _image_overriders(package: Package, settings: Settings) -> list[dict[str, Any]]:
-    """Repository and digest, for the server's container alone: without the path KubeEdge overrides sidecars too."""
-    image = image_of(package, settings)
+def _image_overriders(group: str, package: Package, settings: Settings) -> list[dict[str, Any]]:
+    """Repository and digest, for the server's container alone: without the path KubeEdge overrides sidecars too.
+
+    The registry, too, where the group has a mirror: the template, which all groups share, names that of the installation.
+    """
+    image = image_of(package, settings, group)
     repository = image.removesuffix(f"@{package.digest}")
     host, slash, path = repository.partition("/")
     registry = host if slash and (any(mark in host for mark in ".:") or host == "localhost") else ""
-    values = {"Repository": path if registry else repository, "Tag": package.digest}
+    mirrored = {"Registry": registry} if group in settings.mirrors else {}
+    values = {**mirrored, "Repository": path if registry else repository, "Tag": package.digest}
     here = {"path": "/spec/template/spec/containers/0/image"}
     return [
         {"component": component, "operator": "replace", "value": value, "predicate": here}
@@ -162,7 +166,7 @@ def overriders(
     resources = _resources(package.profile, board_resources(target, settings))
     return {
         "replicas": replicas,
-        "imageOverriders": _image_overriders(package, settings),
+        "imageOverriders": _image_overriders(group, package, settings),
         "resourcesOverriders": [{"containerName": CONTAINER, "value": resources}] if resources else [],
         "envOverriders": [
             {

@@ -41,6 +41,10 @@ def command(
         Path | None, typer.Option(help="YAML with Node objects, as `kubectl get nodes -o yaml` gives")
     ] = None,
     registry: Annotated[str, typer.Option(help="where nodes pull images from")] = "edgeloop.local",
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GROUP=HOST[:PORT]", help="a site's pull-through registry, for the nodes of a group"),
+    ] = None,
     lend: Annotated[
         str,
         typer.Option(envvar="EDGELOOP_NODES_LEND", help="what every node lends to images, such as python3.11"),
@@ -72,7 +76,7 @@ def command(
     written: list[Path] = []
     if out is not None:
         known = {package.digest: package for versions in given.values() for one in versions for package in one.values()}
-        written = _write(plan, loops, known, nodes, out, registry)
+        written = _write(plan, loops, known, nodes, out, registry, mirror or ())
     document = {"plan": to_json(plan), "written": [str(path) for path in written]}
     emit(document, lambda: _show(plan, written), as_json)
 
@@ -84,16 +88,19 @@ def _write(  # noqa: PLR0917
     nodes: Path | None,
     out: Path,
     registry: str,
+    mirrors: Sequence[str],
 ) -> list[Path]:
     import yaml
 
     from edgeloop_fleet.clusters.folder import read_nodes
     from edgeloop_fleet.offline import prepull_jobs
     from edgeloop_fleet.render import RenderError, Settings, files
+    from edgeloop_fleet.render.values import mirrors_in
 
     try:
         known = read_nodes(nodes) if nodes else ()
-        jobs = prepull_jobs(plan, loops, packages, known, Settings(registry=registry))
+        settings = Settings(registry=registry, mirrors=mirrors_in(mirrors, plan.groups))
+        jobs = prepull_jobs(plan, loops, packages, known, settings)
         written = files.write_objects(out, jobs)
     except RenderError as error:
         raise UserError(str(error)) from error

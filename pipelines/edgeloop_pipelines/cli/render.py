@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeloop_contracts import ContractError, Loop, Package, from_json
+from edgeloop_contracts import ContractError, Loop, Package, from_json, groups_of
 from edgeloop_contracts.fit import lent_in
 from edgeloop_pipelines.cli.console import JsonOption, UserError, console, emit, say
 
@@ -32,6 +32,10 @@ def command(
     ] = None,
     namespace: Annotated[str, typer.Option(help="namespace of the objects")] = "edgeloop",
     registry: Annotated[str, typer.Option(help="where nodes pull images from")] = "edgeloop.local",
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GROUP=HOST[:PORT]", help="a site's pull-through registry, for the nodes of a group"),
+    ] = None,
     agent_image: Annotated[
         str, typer.Option(help="image of the node agent, by digest; empty: the release's name")
     ] = "",
@@ -75,6 +79,7 @@ def command(
     """
     from edgeloop_components.signing.keys import PUBLIC_KEY, configured_trust
     from edgeloop_fleet.render import AGENT_IMAGE, RenderError, Settings, files, render_loop
+    from edgeloop_fleet.render.values import mirrors_in
     from edgeloop_pipelines.loopfile import load
 
     loop = load(loop_file)
@@ -82,6 +87,7 @@ def command(
         settings = Settings(
             namespace=namespace,
             registry=registry,
+            mirrors=mirrors_in(mirror or (), groups_of(loop)),
             agent_image=agent_image or AGENT_IMAGE,
             fleet_url=fleet_url,
             transport=_transport(transport),

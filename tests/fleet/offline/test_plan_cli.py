@@ -94,6 +94,21 @@ def test_disk_counts_layers_packed_and_unpacked(site: Any, tmp_path: Path) -> No
     assert packed.size_bytes + documents.size_bytes == layout.image_size_bytes(site.images, digest)
 
 
+def test_a_groups_mirror_is_in_the_names_of_its_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `edgeloop render` names them; a group that no loop has is refused."""
+    assert plan(folder, "-o", str(folder / "out"), "--mirror", "small=cache.site-a:5000", "--json") == 0
+    jobs = [yaml.safe_load(Path(name).read_text()) for name in json.loads(capsys.readouterr().out)["written"]]
+    hosts = [(job["metadata"]["labels"]["edgeloop.dev/group"], image_host(job)) for job in jobs]
+    assert sorted(set(hosts)) == [("large", "edgeloop.local"), ("small", "cache.site-a:5000")]
+    assert plan(folder, "-o", str(folder / "out"), "--mirror", "tiny=cache.site-a:5000", "--json") == 1
+    assert "with a group of large, small, got 'tiny=" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def image_host(job: dict[str, Any]) -> str:
+    (image,) = job["spec"]["imagePrePullTemplate"]["images"]
+    return str(image).partition("/")[0]
+
+
 MISTAKES = {
     "large: {storage: 5}": "groups.large.storage: expected a known field",
     "large: {link: [{to: soon, mbit_s: 1}]}": "groups.large.link[0].to: expected a duration",
