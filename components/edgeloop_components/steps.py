@@ -57,6 +57,8 @@ def running(name: str, loop: str, run_key: str, target: str = "") -> Iterator[St
     _tell(name, target, "started", at_s=started_s)
     _at_work.append((name, target))
     try:
+        if "[[" in run_key:  # two scheduled runs of one key would be one run with one version
+            raise ValueError(f"run_key: expected a name, got {run_key!r}: the scheduler has not filled it in")
         step = Step(name, target, loads(Loop, loop), run_key)
         yield step
     except Exception as error:

@@ -7,18 +7,29 @@ name is made from the content, and equal content has one name. This module talks
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgeloop_contracts import Loop, dumps
+from edgeloop_pipelines.limits import LIMITS
 
-__all__ = ["Compiled", "NotForClustersError", "compile_pipeline", "manifests", "problems_on_clusters"]
+__all__ = [
+    "Compiled",
+    "NotForClustersError",
+    "compile_pipeline",
+    "manifests",
+    "must_fit_clusters",
+    "problems_on_clusters",
+]
 
+_COMPILER = threading.Lock()  # kfp keeps the pipeline that it builds in a variable of the process
 _BY_DIGEST = re.compile(r"[a-z0-9]([a-z0-9._/:-]*[a-z0-9])?@sha256:[0-9a-f]{64}")
 
 
@@ -61,14 +72,18 @@ def compile_pipeline(image: str, loop: Loop | None = None) -> Compiled:
             f"image of the steps: expected name@sha256:<64 hex digits>, got {image or 'nothing'}",
             "say --image, or set EDGELOOP_STEPS_IMAGE",
         )
-    problems = problems_on_clusters(loop) if loop else []
-    if problems:
+    if loop:
+        must_fit_clusters(loop)
+    name = f"edgeloop-{loop.name}" if loop else training.NAME
+    return Compiled(name, image, loop, _ir(image, name, dumps(loop) if loop else None))
+
+
+def must_fit_clusters(loop: Loop) -> None:
+    """`NotForClustersError` when the loop needs what a cluster does not have."""
+    if problems := problems_on_clusters(loop):
         raise NotForClustersError(
             "; ".join(problems), "put the data in the object store and name it s3://bucket/prefix/"
         )
-    name = f"edgeloop-{loop.name}" if loop else training.NAME
-    pipeline = training.build(image, name=name, loop_text=dumps(loop) if loop else None)
-    return Compiled(name, image, loop, _compiled(pipeline))
 
 
 def problems_on_clusters(loop: Loop) -> list[str]:
@@ -85,28 +100,38 @@ def manifests(compiled: Compiled, namespace: str = "") -> Sequence[dict[str, Any
     """The Pipeline and PipelineVersion objects of a compiled pipeline."""
     from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
-    from edgeloop_pipelines import training
-
     options = KubernetesManifestOptions(
         pipeline_name=compiled.name,
         pipeline_version_name=compiled.version,
         namespace=namespace or None,
         include_pipeline_manifest=True,
     )
-    loop_text = dumps(compiled.loop) if compiled.loop else None
-    pipeline = training.build(compiled.image, name=compiled.name, loop_text=loop_text)
     import yaml
 
-    objects = yaml.safe_load_all(
-        _compiled(pipeline, kubernetes_manifest_format=True, kubernetes_manifest_options=options)
+    loop_text = dumps(compiled.loop) if compiled.loop else None
+    text = _compiled(
+        compiled.image,
+        compiled.name,
+        loop_text,
+        kubernetes_manifest_format=True,
+        kubernetes_manifest_options=options,
     )
+    objects = yaml.safe_load_all(text)
     return [item for item in objects if item]
 
 
-def _compiled(pipeline: Any, **options: Any) -> str:
+@functools.lru_cache(8)
+def _ir(image: str, name: str, loop_text: str | None) -> str:
+    return _compiled(image, name, loop_text)
+
+
+def _compiled(image: str, name: str, loop_text: str | None, **options: Any) -> str:
     from kfp import compiler
 
-    with tempfile.TemporaryDirectory() as folder:
+    from edgeloop_pipelines import training
+
+    with _COMPILER, tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
+        pipeline = training.build(image, name=name, loop_text=loop_text, limits=LIMITS)
         compiler.Compiler().compile(pipeline, str(path), **options)
         return path.read_text()

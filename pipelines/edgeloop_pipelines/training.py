@@ -25,6 +25,7 @@ from edgeloop_components.rollout.component import rollout
 from edgeloop_components.train.component import train
 from edgeloop_components.validate.component import validate
 from edgeloop_contracts import Loop, RunRequest, dumps
+from edgeloop_pipelines.limits import Limits, limit
 
 __all__ = ["NAME", "SECRET", "SETTINGS", "SIGNING", "arguments_of", "build", "on_cluster", "training"]
 
@@ -69,10 +70,21 @@ def on_cluster(task: Any, image: str) -> Any:
     return task
 
 
-def build(image: str = IMAGES["steps"], *, name: str = NAME, loop_text: str | None = None) -> Any:
-    """The pipeline with its steps in `image`. With `loop_text` (JSON of a Loop) that loop is the default of `loop`."""
+def build(
+    image: str = IMAGES["steps"],
+    *,
+    name: str = NAME,
+    loop_text: str | None = None,
+    limits: Mapping[str, Limits] | None = None,
+) -> Any:
+    """The pipeline with its steps in `image`. With `loop_text` (JSON of a Loop) that loop is the default of `loop`.
+
+    `limits` are those of a cluster, by step; without them a failed step is not tried again, as on one machine.
+    """
 
     def here(task: Any) -> Any:
+        if limits is not None:
+            limit(task, limits[task.name.rstrip("-0123456789")])
         return on_cluster(task, image)
 
     def pipeline(  # noqa: PLR0917 (the parameters of the pipeline)

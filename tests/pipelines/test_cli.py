@@ -143,7 +143,7 @@ def test_completion_scripts_are_printed(shell, capsys):
 def test_completion_completes():
     """The shell's question is answered with the commands that fit, and the hidden one stays hidden."""
     words = {"_EDGELOOP_COMPLETE": "complete_bash", "COMP_CWORD": "1"}
-    assert start(**words, COMP_WORDS="edgeloop s").stdout.split() == ["schema", "submit", "status"]
+    assert start(**words, COMP_WORDS="edgeloop s").stdout.split() == ["schema", "submit", "schedule", "status"]
     assert start(**words, COMP_WORDS="edgeloop st").stdout.split() == ["status"]
     assert "--data" in start(**{**words, "COMP_CWORD": "2"}, COMP_WORDS="edgeloop check --").stdout.split()
 

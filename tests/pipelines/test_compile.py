@@ -13,6 +13,7 @@ import yaml
 from edgeloop_contracts import Loop, from_json, loads
 from edgeloop_pipelines.cli import main
 from edgeloop_pipelines.compile import Compiled, NotForClustersError, compile_pipeline, manifests
+from edgeloop_pipelines.limits import LIMITS
 
 IMAGE = "registry.example/edgeloop-steps@sha256:" + "0" * 64
 HERE = Path(__file__).resolve()
@@ -64,6 +65,54 @@ def test_kfp_reads_the_ir(spec: dict[str, Any]) -> None:
     message = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     executors = {name.removeprefix("exec-") for name in message.deployment_spec["executors"]}
     assert executors == STEPS == set(tasks(spec))
+
+
+def test_kfp_reads_what_the_ir_leaves_open(spec: dict[str, Any], compiled: Compiled) -> None:
+    """The IR's free-form parts fit their own messages, no field left over: deployment, platform, and each step's options."""
+    from google.protobuf import json_format
+    from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    deployment = json_format.ParseDict(spec["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig())
+    assert {name.removeprefix("exec-") for name in deployment.executors} == STEPS
+    document = list(yaml.safe_load_all(compiled.ir))[1]
+    message = json_format.ParseDict(document, pipeline_spec_pb2.PlatformSpec())
+    assert set(message.platforms) == {"kubernetes"}
+    for options in document["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+        json_format.ParseDict(options, kubernetes_pb2.KubernetesExecutorConfig())
+    with pytest.raises(json_format.ParseError):  # the reading is strict
+        json_format.ParseDict({"nodeAfinity": []}, kubernetes_pb2.KubernetesExecutorConfig())
+
+
+def test_every_step_has_limits(spec: dict[str, Any], platform: dict[str, Any]) -> None:
+    """Each step asks for processor and memory, ends at some memory and after some time, and is tried again."""
+    assert set(LIMITS) == STEPS
+    for name, task in tasks(spec).items():
+        limits = LIMITS[name]
+        resources = spec["deploymentSpec"]["executors"][f"exec-{name}"]["container"]["resources"]
+        assert resources["resourceCpuRequest"] == limits.cpu
+        assert resources["resourceMemoryRequest"] == limits.memory
+        assert resources["resourceMemoryLimit"] == limits.most_memory
+        assert int(platform[name]["activeDeadlineSeconds"]) == 60 * limits.minutes
+        retry = task["retryPolicy"]
+        assert (retry["maxRetryCount"], retry["backoffDuration"]) == (limits.retries, "30s")
+
+
+def test_one_machine_tries_once() -> None:
+    """The pipeline of kfp.local has no retries: there a failed step is the person's to look at."""
+    from edgeloop_pipelines.training import training
+
+    assert "retry_policy" not in str(training.pipeline_spec)
+
+
+def test_threads_may_compile_at_once() -> None:
+    """A fleet service starts runs from several threads; kfp alone refuses that."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    images = [IMAGE.replace("0" * 64, f"{number:064}") for number in (3, 4, 5)]
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(compile_pipeline, images))
+    assert len({each.version for each in made}) == 3
 
 
 def test_every_step_runs_in_the_image_by_digest_and_installs_nothing(spec: dict[str, Any]) -> None:

@@ -1,10 +1,12 @@
 """Puts the fleet service of one machine together: its store, and this machine's adapters behind its ports.
 
-Runs are started as processes of this machine, objects are applied to the stand-in's folder, aliases move in the catalog.
+Runs are started as processes of this machine, or on the Kubeflow Pipelines that KF_PIPELINES_ENDPOINT names; objects are
+applied to the stand-in's folder, aliases move in the catalog.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -52,7 +54,7 @@ def serve(installation: Installation, *, host: str, port: int) -> None:
     from edgeloop_fleet.clusters.folder import FolderCluster
     from edgeloop_fleet.settings import Settings
     from edgeloop_fleet.store import Store
-    from edgeloop_pipelines.triggers import Ledger, LocalStarter, Triggers
+    from edgeloop_pipelines.triggers import Ledger, Triggers, starter_from
 
     trusted = configured_trust()
     render = Renderer(installation, trusted)
@@ -63,7 +65,7 @@ def serve(installation: Installation, *, host: str, port: int) -> None:
         tick_s=installation.tick_s,
         trusted=trusted,
     )
-    starter = LocalStarter(installation.home, installation.environment())
+    starter = starter_from(os.environ, installation.home, installation.environment())
     trigger = Triggers(Ledger(installation.database_url), starter, store.loop)
     cluster = FolderCluster(installation.cluster)
     app.serve(app.create_app(store, settings, trigger, cluster, CatalogAliases(), render), host, port)

@@ -19,9 +19,19 @@ from edgeloop_contracts.schedule import due
 from edgeloop_fleet.ports import Decision
 from edgeloop_pipelines.triggers.ledger import Entry, Ledger
 from edgeloop_pipelines.triggers.policy import decide
-from edgeloop_pipelines.triggers.starters import KfpStarter, LocalStarter, Starter, StarterError
+from edgeloop_pipelines.triggers.starters import KfpStarter, LocalStarter, Starter, StarterError, starter_from
 
-__all__ = ["LEASE_S", "MOST_TRIES", "KfpStarter", "Ledger", "LocalStarter", "StarterError", "Triggers", "due"]
+__all__ = [
+    "LEASE_S",
+    "MOST_TRIES",
+    "KfpStarter",
+    "Ledger",
+    "LocalStarter",
+    "StarterError",
+    "Triggers",
+    "due",
+    "starter_from",
+]
 
 LEASE_S, MOST_TRIES = 30.0, 3
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from edgeloop_contracts import Loop, RunRequest
+from edgeloop_pipelines.kfpserver import RefusedError, Settings, UnreachableError, settings_from
 from edgeloop_pipelines.local.runfolder import RunBusyError, RunFolder, stop_all
-from edgeloop_pipelines.submit import RefusedError, Settings, UnreachableError, find_run, submit
+from edgeloop_pipelines.submit import find_run, submit
 
-__all__ = ["KfpStarter", "LocalStarter", "Seen", "Starter", "StarterError"]
+__all__ = ["KfpStarter", "LocalStarter", "Seen", "Starter", "StarterError", "starter_from"]
 
 
 SeenState = Literal["running", "succeeded", "rejected", "failed", "dead"]
@@ -133,6 +134,12 @@ class KfpStarter:
         if run is None:
             return Seen("dead", f"Kubeflow Pipelines has no run {request.key}")
         return Seen(_KFP_STATES.get(run.state, "running"), run.error)
+
+
+def starter_from(environment: Mapping[str, str], home: Path, env: Mapping[str, str]) -> Starter:
+    """The starter of a fleet service: Kubeflow Pipelines where KF_PIPELINES_ENDPOINT names it, else this machine."""
+    host = environment.get("KF_PIPELINES_ENDPOINT", "")
+    return KfpStarter(settings_from(host, environment)) if host else LocalStarter(home, env)
 
 
 _KFP_STATES: Mapping[str, SeenState] = {
