@@ -5,6 +5,7 @@ less:
 
 - images in the order of what they serve for a byte, as far as the order fits; the order does not depend on the storage;
 - the same after each of SEEDS images, those of the heaviest loops, was put first;
+- the same order to each of its places, and from there on only images up to one of CAPS sizes;
 - at every budget on a grid of STEPS up to the whole storage: as many in that order as fit, passing over those that do not.
 
 `upper` is the fractional knapsack with each shared layer's bytes dealt out among the loops that can use it. Whatever way they
@@ -19,9 +20,10 @@ from collections.abc import Iterator, Sequence
 
 from edgeloop_fleet.offline.problem import Problem, bits, cost, fits, score
 
-__all__ = ["ROUNDS", "SEEDS", "STEPS", "greedy", "step_bytes", "upper"]
+__all__ = ["CAPS", "ROUNDS", "SEEDS", "STEPS", "greedy", "step_bytes", "upper"]
 
 SEEDS = 32
+CAPS = 8
 STEPS = 64
 ROUNDS = 60
 
@@ -43,6 +45,7 @@ def _families(problem: Problem) -> Iterator[int]:
     for sizes in (problem.disk, problem.fetch):
         for seed in (-1, *heavy[:SEEDS]):
             yield _filled(problem, sizes, seed, problem.storage, passing=False)
+        yield from _tails(problem, _order(problem, sizes))
         step, budget = step_bytes(problem), sum(problem.disk)
         whole = budget if problem.storage is None else min(problem.storage, budget)
         for number in range(1, whole // step + 1):
@@ -66,6 +69,46 @@ def _filled(problem: Problem, sizes: Sequence[int], seed: int, storage: int | No
                 break
         left = [other for other in left if other != place]
         place = _next(problem, sizes, left, kept, parts)
+    return kept
+
+
+def _order(problem: Problem, sizes: Sequence[int]) -> list[int]:
+    """All images, each the one that gives most for a byte beside those before it."""
+    order: list[int] = []
+    left, kept, parts = list(range(len(problem.options))), 0, 0
+    while (place := _next(problem, sizes, left, kept, parts)) is not None:
+        order.append(place)
+        left.remove(place)
+        kept, parts = kept | 1 << place, parts | problem.options[place].parts
+    return order
+
+
+def _tails(problem: Problem, order: Sequence[int]) -> Iterator[int]:
+    """The order to each place, then what is small: as far as that fits."""
+    own = [cost(problem.disk, option.parts) for option in problem.options]
+    ranked = sorted(own)
+    caps = sorted({ranked[(number + 1) * len(ranked) // CAPS - 1] for number in range(CAPS) if ranked})
+    kept = parts = 0
+    for at, place in enumerate(order):
+        for cap in caps:
+            yield _along(problem, [other for other in order[at:] if own[other] <= cap], kept, parts)
+        joined = parts | problem.options[place].parts
+        if problem.link is not None and cost(problem.fetch, joined) > problem.link:
+            continue
+        if problem.storage is not None and cost(problem.disk, joined) > problem.storage:
+            return  # further on, nothing but this again
+        kept, parts = kept | 1 << place, joined
+
+
+def _along(problem: Problem, order: Sequence[int], kept: int, parts: int) -> int:
+    """With the images in order, until one is over the storage; one that the link does not bring is passed over."""
+    for place in order:
+        joined = parts | problem.options[place].parts
+        if problem.link is not None and cost(problem.fetch, joined) > problem.link:
+            continue
+        if problem.storage is not None and cost(problem.disk, joined) > problem.storage:
+            break
+        kept, parts = kept | 1 << place, joined
     return kept
 
 

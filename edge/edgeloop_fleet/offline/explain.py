@@ -83,8 +83,16 @@ def _dropped(case: Case, demand: Demand, choice: Choice) -> str:
         reasons.append(f"needs {size(disk)} more on disk where {size(free)} are left")
     if case.link is not None and fetch > (rest := case.link - case.fetch_bytes):
         reasons.append(f"needs {size(fetch)} more fetched where the link has {size(rest)} left")
-    found = " and ".join(reasons) or f"would fit in what is left ({size(disk)} more on disk)"
-    return f"dropped: {found}; {_instead(case, demand)} ({_asked(case, demand)})"
+    if not reasons:
+        return f"dropped: {size(disk)} more on disk would fit, and {_unneeded(case, demand)} ({_asked(case, demand)})"
+    return f"dropped: {' and '.join(reasons)}; {_instead(case, demand)} ({_asked(case, demand)})"
+
+
+def _unneeded(case: Case, demand: Demand) -> str:
+    """Why what would fit is not kept."""
+    if case.exact or demand.loop in case.serves:
+        return "nothing more would be served"
+    return "the bounded method keeps to sets that only grow with the storage"
 
 
 def _instead(case: Case, demand: Demand) -> str:

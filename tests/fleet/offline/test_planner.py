@@ -29,6 +29,7 @@ from edgeloop_fleet.offline import (
 )
 from edgeloop_fleet.offline.bounded import greedy, upper
 from edgeloop_fleet.offline.exact import LIMIT, exact
+from edgeloop_fleet.offline.explain import Case, why_image
 from edgeloop_fleet.offline.problem import Problem, bits, problem_of, score
 
 MIB = 2**20
@@ -303,6 +304,26 @@ def test_the_link_decides_what_can_come_in_time_and_when() -> None:
     )
     there = replace(group, present=frozenset({digest("s"), digest("slow@1 t")}))
     assert [(item.keep, item.fetch_bytes) for item in plan_of(there)[0]] == [(True, 0), (True, 8 * MIB)]
+
+
+def test_what_would_fit_and_is_not_kept_says_so() -> None:
+    """A loop that nobody asks; and what the bounded method leaves so that more storage never serves less."""
+    demands = (
+        Demand("idle", 0, "low", (choice("idle", 1, layer("i", 5)),)),
+        Demand("busy", 1, "low", (choice("busy", 2, layer("big", 500)), choice("busy", 1, layer("b", 50)))),
+    )
+    group = Group("g", 100, demands)
+    idle = plan_of(group)[0][0]
+    assert (
+        idle.why
+        == "dropped: 6 B more on disk would fit, and nothing more would be served (0.0 % of requests, priority low)"
+    )
+    case = Case(group, frozenset(), 0, 0, None, exact=False, serves={})
+    item = plan_of(replace(group, storage_bytes=1))[0][2]
+    assert why_image(case, demands[1], demands[1].chain[1], item) == (
+        "dropped: 51 B more on disk would fit, and the bounded method keeps to sets that only grow with the storage "
+        "(100.0 % of requests, priority low)"
+    )
 
 
 def test_layers_that_must_stay_are_taken_off_first() -> None:
