@@ -38,7 +38,7 @@ COMMANDS: dict[str, CommandRow] = {
     "run": CommandRow(f"{_HERE}.run", "Build", "run the training pipeline on this machine"),
     "compile": CommandRow(f"{_HERE}.compile", "Build", "write the pipeline as IR YAML and manifests"),
     "submit": CommandRow(f"{_HERE}.submit", "Build", "start a run on Kubeflow Pipelines"),
-    "schedule": CommandRow(f"{_HERE}.schedule", "Build", "make the recurring runs there what the loops' schedules say"),
+    "schedule": CommandRow(f"{_HERE}.schedule", "Build", "keep recurring runs on Kubeflow Pipelines as loops say"),
     "runs": CommandRow(f"{_HERE}.runs", "Watch", "list a loop's runs on Kubeflow Pipelines, or follow one"),
     "model": CommandRow(f"{_HERE}.model", "Build", "describe, compile, prove, measure, pack and push an ONNX file"),
     "fpga": CommandRow(f"{_HERE}.fpga", "Build", "make an ONNX classifier a proven bitstream, and load it"),

@@ -11,7 +11,11 @@ HostOption = Annotated[
 ]
 NamespaceOption = Annotated[
     str,
-    typer.Option("--namespace", envvar="EDGELOOP_KFP_NAMESPACE", help="Your profile's namespace; a multi-user one."),
+    typer.Option(
+        "--namespace",
+        envvar="EDGELOOP_KFP_NAMESPACE",
+        help="Your profile's namespace, where the server has many users.",
+    ),
 ]
 ExperimentOption = Annotated[
     str, typer.Option("--experiment", envvar="EDGELOOP_KFP_EXPERIMENT", help="Experiment of the runs.")

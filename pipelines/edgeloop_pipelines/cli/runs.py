@@ -22,7 +22,7 @@ COLUMNS = ("run", "loop", "state", "cause", "started", "took", "by")
 
 def command(  # noqa: PLR0917 (the options of the command line)
     loop: Annotated[
-        str, typer.Argument(metavar="[LOOP]", help="Name of a loop, or its loop.yaml; none: all loops.")
+        str, typer.Argument(metavar="LOOP", help="Name of a loop, or its loop.yaml; none: all loops.")
     ] = "",
     host: HostOption = "",
     namespace: NamespaceOption = "",

@@ -29,9 +29,7 @@ _DONE = {"create": "created", "change": "changed", "keep": "kept", "remove": "re
 def command(  # noqa: PLR0917 (the options of the command line)
     loop_files: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="[LOOP.YAML]...", help="Loops to schedule; none: list what is there.", show_default=False
-        ),
+        typer.Argument(metavar="LOOP.YAML", help="Loops to schedule; none: list what is there.", show_default=False),
     ] = None,
     host: HostOption = "",
     image: ImageOption = "",

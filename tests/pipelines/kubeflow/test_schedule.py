@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgeloop_contracts import Loop, loads
+from edgeloop_contracts import Loop, dumps, loads
 from edgeloop_contracts.schedule import CronError
 from edgeloop_pipelines.cli import main
 from edgeloop_pipelines.compile import NotForClustersError
@@ -159,6 +159,17 @@ def test_the_decision_needs_no_server(loop: Loop) -> None:
     assert [c.action for c in changes({"turbine": want}, [have])] == ["keep"]
     assert [c.remove for c in changes({"turbine": want}, [have, replace(have, recurring_id="r2")])] == [("r2",)]
     assert changes({}, [have]) == ()
+
+
+def test_a_step_refuses_a_key_that_the_scheduler_has_not_filled_in(loop: Loop) -> None:
+    """All runs of such a key would be one run with one version, so the first step fails and says why."""
+    from edgeloop_components.steps import running
+
+    key = (wanted(loop, "v1") or pytest.fail("no schedule")).parameters["run_key"]
+    with pytest.raises(ValueError, match="the scheduler has not filled it in"), running("ingest", dumps(loop), key):
+        pass
+    with running("ingest", dumps(loop), key.replace("[[ScheduledTime]]", "20261129030000")):
+        pass
 
 
 def test_the_command(server: Any, loop_file: Any, settings: Settings, capsys: Any) -> None:
