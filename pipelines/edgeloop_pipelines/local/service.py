@@ -1,6 +1,6 @@
 """Puts the fleet service of one machine together: its store, and this machine's adapters behind its ports.
 
-Runs are started as processes of this machine, or on the Kubeflow Pipelines that KF_PIPELINES_ENDPOINT names; objects are
+Runs are started as processes of this machine, or on Kubeflow Pipelines with EDGELOOP_RUNS=kubeflow; objects are
 applied to the stand-in's folder, aliases move in the catalog.
 """
 

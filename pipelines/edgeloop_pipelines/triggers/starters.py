@@ -137,9 +137,13 @@ class KfpStarter:
 
 
 def starter_from(environment: Mapping[str, str], home: Path, env: Mapping[str, str]) -> Starter:
-    """The starter of a fleet service: Kubeflow Pipelines where KF_PIPELINES_ENDPOINT names it, else this machine."""
-    host = environment.get("KF_PIPELINES_ENDPOINT", "")
-    return KfpStarter(settings_from(host, environment)) if host else LocalStarter(home, env)
+    """The starter of a fleet service, by EDGELOOP_RUNS: `kubeflow`, or `here` (which it is without). ValueError."""
+    where = environment.get("EDGELOOP_RUNS") or "here"
+    if where not in ("here", "kubeflow"):
+        raise ValueError(f"EDGELOOP_RUNS: expected here or kubeflow, got {where!r}")
+    if where == "here":
+        return LocalStarter(home, env)
+    return KfpStarter(settings_from(environment.get("KF_PIPELINES_ENDPOINT", ""), environment))
 
 
 _KFP_STATES: Mapping[str, SeenState] = {

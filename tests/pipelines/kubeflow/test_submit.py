@@ -186,12 +186,15 @@ def test_a_version_that_another_uploads_meanwhile_is_used(server: Any, settings:
 
 
 def test_a_fleet_service_starts_runs_where_the_environment_says(tmp_path: Any) -> None:
-    """KF_PIPELINES_ENDPOINT makes the starter Kubeflow's, with the other variables; else runs are processes here."""
+    """EDGELOOP_RUNS=kubeflow makes the starter Kubeflow's; an address alone does not, and another word is refused."""
     environment = {
         "KF_PIPELINES_ENDPOINT": "http://kfp", "EDGELOOP_STEPS_IMAGE": IMAGE, "EDGELOOP_KFP_NAMESPACE": "team-a",
     }  # fmt: skip
-    assert starter_from(environment, tmp_path, {}) == KfpStarter(Settings("http://kfp", IMAGE, "team-a"))
-    assert isinstance(starter_from({}, tmp_path, {}), LocalStarter)
+    there = starter_from({**environment, "EDGELOOP_RUNS": "kubeflow"}, tmp_path, {})
+    assert there == KfpStarter(Settings("http://kfp", IMAGE, "team-a"))
+    assert isinstance(starter_from(environment, tmp_path, {}), LocalStarter)
+    with pytest.raises(ValueError, match="EDGELOOP_RUNS: expected here or kubeflow, got 'there'"):
+        starter_from({"EDGELOOP_RUNS": "there"}, tmp_path, {})
 
 
 def test_files_of_this_machine_are_refused(settings: Settings) -> None:
