@@ -161,14 +161,14 @@ def test_cells_are_counted_with_their_variants() -> None:
 
 def test_what_cannot_fit_is_refused_with_numbers_and_ways_out() -> None:
     counted = Needs(luts=12_000, ffs=100, brams=1, dsps=0)
-    with pytest.raises(DoesNotFit, match=r"ice40-up5k: .*luts: at least 9,600 of 5,280 \(by cells counted") as caught:
+    with pytest.raises(DoesNotFit, match=r"ice40-up5k: .*LUT: at least 9,600 of 5,280 \(by cells counted") as caught:
         check(packed_range(counted, "ice40"), part_of("ice40-up5k"), advice=["fewer bits"])
     assert caught.value.hint == "fewer bits; another part: ecp5-25k, ecp5-45k, ecp5-85k"
 
 
 def test_a_tight_fit_is_only_remarked() -> None:
     found = packed_range(Needs(luts=5_000, ffs=0, brams=0, dsps=0), "ice40")
-    assert ["5,750 luts of 5,280" in remark for remark in check(found, PARTS["ice40-up5k"])] == [True]
+    assert ["5,750 LUT of 5,280" in remark for remark in check(found, PARTS["ice40-up5k"])] == [True]
 
 
 def test_a_missing_tool_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ import samples
 
 from edgeloop_components.fpga.build import Order, build, checked, difference, sources
 from edgeloop_components.fpga.calibration import CalibrationError, read_rows
-from edgeloop_components.fpga.estimate import DoesNotFit
-from edgeloop_components.fpga.images import shape_digest
+from edgeloop_components.fpga.estimate import IDENTITY, DoesNotFit, shape_range
+from edgeloop_components.fpga.images import memories_of, shape_digest
 from edgeloop_components.fpga.lone import verified, write_report
 from edgeloop_components.fpga.page import page, rows_of
 from edgeloop_components.fpga.parts import PARTS
 from edgeloop_components.fpga.picture import bars, floor_plan
+from edgeloop_components.fpga.rtl.perceptron import perceptron_memories
 from edgeloop_components.runtimes import ModelError
 
 TOOLS = pytest.mark.skipif(
@@ -114,8 +115,39 @@ def test_a_design_far_too_large_is_refused_by_its_shape() -> None:
         DoesNotFit, match=r"ice40-up5k: expected a design that fits, found .*by the design's shape"
     ) as caught:
         checked(design, Order(part="ice40-up5k"))
-    assert "fewer bits" in caught.value.hint
-    assert "more folding" in caught.value.hint
+    assert "block RAM: at least" in str(caught.value)
+    assert caught.value.hint == "no part of the table is large enough"
+
+
+@pytest.mark.parametrize(
+    ("bits", "sizes", "lanes"), [(5, (40, 140, 90, 2), 4), (8, (12, 32, 16, 4), 3), (9, (3, 1, 2), 8)]
+)
+def test_memories_are_counted_as_they_are_written(bits: int, sizes: tuple[int, ...], lanes: int) -> None:
+    design = samples.perceptron(bits=bits, sizes=sizes)
+    files = sources(design, Order(part="ice40-up5k", multipliers=lanes))
+    assert design.perceptron is not None
+    counted = perceptron_memories(design, design.perceptron, lanes)
+    written = {memory.file: (memory.depth, memory.width) for memory in memories_of(files)}
+    assert written == {
+        "weights.hex": counted["weights"],
+        "outputs.hex": counted["outputs"],
+        "identity.hex": IDENTITY,
+    }
+
+
+@pytest.mark.parametrize(("part", "brams"), [("ice40-up5k", 6), ("ice40-hx8k", 6), ("ecp5-25k", 4), ("gw2a-18", 4)])
+def test_block_rams_are_those_that_the_tools_counted(part: str, brams: int) -> None:
+    found = shape_range(samples.perceptron(bits=8, sizes=(12, 32, 16, 4)), PARTS[part], 4)
+    assert (found.low.brams, found.high.brams) == (brams, brams)  # of the table in docs/fpga.md
+
+
+def test_what_does_not_fit_for_its_columns_is_refused_before_the_proof() -> None:
+    """5 bits for 4 multipliers, 8,192 words: 10 columns of 4 blocks, though all weights have fewer bits than the part."""
+    design = samples.perceptron(bits=5, sizes=(40, 140, 90, 2))
+    with pytest.raises(DoesNotFit, match="block RAM: at least 44 of 30") as caught:
+        checked(design, Order(part="ice40-up5k"))
+    assert "fewer bits (--bits 3, a lower agreement)" in caught.value.hint
+    assert "ecp5-25k" in caught.value.hint
 
 
 @pytest.mark.parametrize("part", [name for name, part in PARTS.items() if not part.experimental])

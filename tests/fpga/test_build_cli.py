@@ -10,10 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import samples
 from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
+from edgeloop_components.fpga.estimate import shape_range
+from edgeloop_components.fpga.parts import PARTS
 from edgeloop_pipelines.cli import main
+from edgeloop_pipelines.cli.fpga import _fits_table, _part
 
 Run = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -52,6 +56,17 @@ def test_report_of_a_file_says_which_parts_fit(run: Run, model: Path) -> None:
     assert found["widths"]["rows"] == "m.csv"
     assert [one["kept"] for one in found["widths"]["tried"]][-1] is True
     assert found["widths"]["tried"][-1]["rows"] == 200
+
+
+def test_report_names_what_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not the logic alone, which is small here."""
+    wide = samples.perceptron(bits=5, sizes=(40, 140, 90, 2))
+    parts = [_part(part, shape_range(wide, part, 4)) for part in PARTS.values()]
+    found = {part["part"]: part for part in parts}
+    assert (found["ice40-up5k"]["fits"], found["ice40-up5k"]["over"]) == ("no", {"brams": [44, 30]})
+    assert found["ecp5-25k"]["over"] == {}
+    _fits_table(parts)
+    assert "no, block RAM: 44 of 30" in capsys.readouterr().out
 
 
 def test_rows_are_made_up_where_there_are_none_and_that_is_said(run: Run, model: Path) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from edgeloop_components.fpga import digests
 from edgeloop_components.fpga.backend import Figures, bitstream, can_patch, patch
 from edgeloop_components.fpga.boards import Board, board_of
-from edgeloop_components.fpga.estimate import check, shape_range
+from edgeloop_components.fpga.estimate import check, shape_range, ways_to_fit
 from edgeloop_components.fpga.parts import Part, part_of
 from edgeloop_contracts import digest_of, dumps
 from edgeloop_contracts.fpga import FpgaDesign
@@ -92,10 +92,10 @@ def sources(design: FpgaDesign, order: Order) -> dict[str, str]:
 
 def checked(design: FpgaDesign, order: Order) -> list[str]:
     """Remarks on a fit that looks tight by the design's shape, at no cost. DoesNotFit."""
-    advice = ["fewer bits (a lower agreement)"]
-    if design.perceptron is not None and order.multipliers > 1:
-        advice.append("more folding (fewer multipliers)")
-    return check(shape_range(design, order.row, order.multipliers), order.row, advice=advice)
+    found = shape_range(design, order.row, order.multipliers)
+    over = found.low.beyond(order.row.has)
+    advice = ways_to_fit(design, order.row, order.multipliers) if over else []
+    return check(found, order.row, advice=advice)
 
 
 def build(

@@ -11,9 +11,19 @@ from dataclasses import dataclass, replace
 
 from edgeloop_components.fpga.families import FAMILIES
 from edgeloop_components.fpga.parts import PARTS, Needs, Part
+from edgeloop_components.fpga.rtl.perceptron import perceptron_memories
 from edgeloop_contracts.fpga import FpgaDesign, FpgaForest, FpgaPerceptron
 
-__all__ = ["DoesNotFit", "Range", "check", "distinct_comparators", "packed_range", "shape_range"]
+__all__ = [
+    "NAMES",
+    "DoesNotFit",
+    "Range",
+    "check",
+    "distinct_comparators",
+    "packed_range",
+    "shape_range",
+    "ways_to_fit",
+]
 
 
 class DoesNotFit(ValueError):  # noqa: N818 - it is read as a sentence
@@ -47,32 +57,66 @@ def packed_range(counted: Needs, family: str) -> Range:
 def shape_range(design: FpgaDesign, part: Part, multipliers: int) -> Range:
     """From the design's shape alone, in a moment."""
     if design.perceptron is not None:
-        middle = _perceptron(design.perceptron, part, multipliers)
+        middle = _perceptron(design, design.perceptron, part, multipliers)
     else:
         assert design.forest is not None
         middle = _forest(design.forest, part)
-    low = replace(middle, luts=int(middle.luts * 0.6))
-    return Range(low, replace(middle, luts=int(middle.luts * 1.6)), "the design's shape")
+    return _spread(middle)
+
+
+def _spread(middle: Needs) -> Range:
+    low, high = (replace(middle, luts=int(middle.luts * factor)) for factor in (0.6, 1.6))
+    return Range(low, high, "the design's shape")
 
 
 SHELL_LUTS = 450  # link, frames and control around a core
 LANE_LUTS = 80  # of a multiply-accumulator beside its multiplier
 NODE_LUTS = 1.9  # of an inner node of a tree, with its share of leaves and adders
 COMPARATOR_LUTS = 1.4  # of a comparison that is in no table
-RAM_BITS = {"ice40": 4096, "ecp5": 18432, "gowin": 18432}
+NAMES = {"luts": "LUT", "ffs": "FF", "brams": "block RAM", "dsps": "multipliers"}
+IDENTITY = (64, 8)
+_18K = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+RAM_FORMS = {
+    "ice40": ((256, 16), (512, 8), (1024, 4), (2048, 2)),
+    "ecp5": _18K,
+    "gowin": _18K,
+}  # words, bits of a block
 
 
-def _perceptron(net: FpgaPerceptron, part: Part, multipliers: int) -> Needs:
-    in_dsp = min(multipliers, part.has.dsps)
-    soft = (multipliers - in_dsp) * (net.bits * (net.bits + 1) * 5 // 2)
-    weights = sum(len(layer.biases) * (len(layer.weights[0]) if layer.weights else 0) for layer in net.layers)
-    bits = weights * net.bits + 32 * sum(len(layer.biases) for layer in net.layers)
+def _perceptron(design: FpgaDesign, net: FpgaPerceptron, part: Part, multipliers: int) -> Needs:
+    lanes = min(multipliers, max(len(layer.weights) for layer in net.layers))
+    in_dsp = min(lanes, part.has.dsps)
+    soft = (lanes - in_dsp) * (net.bits * (net.bits + 1) * 5 // 2)
+    memories = (IDENTITY, *perceptron_memories(design, net, lanes).values())
     return Needs(
-        luts=SHELL_LUTS + multipliers * LANE_LUTS + soft,
+        luts=SHELL_LUTS + lanes * LANE_LUTS + soft,
         ffs=0,
-        brams=1 + -(-bits // RAM_BITS[part.family]),
+        brams=sum(_blocks(depth, width, part.family) for depth, width in memories),
         dsps=in_dsp,
     )
+
+
+def _blocks(depth: int, width: int, family: str) -> int:
+    """Block RAMs of a memory in the form that takes fewest, as yosys maps it."""
+    return min(-(-depth // words) * -(-width // bits) for words, bits in RAM_FORMS[family])
+
+
+def ways_to_fit(design: FpgaDesign, part: Part, multipliers: int) -> list[str]:
+    """Most bits, and most multipliers, with which a perceptron that is too large would fit by its shape; empty: neither."""
+    net = design.perceptron
+    if net is None:
+        return []
+    narrower = ((replace(net, bits=bits), bits) for bits in range(net.bits - 1, 1, -1))
+    bits = next((bits for one, bits in narrower if _fits(design, one, part, multipliers)), 0)
+    folded = next((lanes for lanes in range(multipliers - 1, 0, -1) if _fits(design, net, part, lanes)), 0)
+    return [
+        *([f"fewer bits (--bits {bits}, a lower agreement)"] if bits else []),
+        *([f"more folding (--multipliers {folded})"] if folded else []),
+    ]
+
+
+def _fits(design: FpgaDesign, net: FpgaPerceptron, part: Part, multipliers: int) -> bool:
+    return not _spread(_perceptron(design, net, part, multipliers)).high.beyond(part.has)
 
 
 def distinct_comparators(forest: FpgaForest) -> int:
@@ -93,7 +137,7 @@ def check(found: Range, part: Part, *, advice: Sequence[str] = ()) -> list[str]:
     """Remarks on a tight fit. DoesNotFit when even the low end exceeds the part."""
     over = found.low.beyond(part.has)
     if over:
-        numbers = ", ".join(f"{name}: at least {need:,} of {has:,}" for name, (need, has) in over.items())
+        numbers = ", ".join(f"{NAMES[name]}: at least {need:,} of {has:,}" for name, (need, has) in over.items())
         others = [other.name for other in PARTS.values() if not other.experimental and not found.high.beyond(other.has)]
         ways = [*advice, *(["another part: " + ", ".join(others)] if others else [])]
         raise DoesNotFit(
@@ -103,6 +147,6 @@ def check(found: Range, part: Part, *, advice: Sequence[str] = ()) -> list[str]:
         )
     tight = found.high.beyond(part.has)
     return [
-        f"{part.name}: a tight fit: up to {need:,} {name} of {has:,} (by {found.source}); nextpnr will tell"
+        f"{part.name}: a tight fit: up to {need:,} {NAMES[name]} of {has:,} (by {found.source}); nextpnr will tell"
         for name, (need, has) in tight.items()
     ]

@@ -12,9 +12,11 @@ from edgeloop_pipelines.cli.console import JsonOption, UserError, emit, say, tab
 from edgeloop_pipelines.cli.models import FileArgument, SeedOption, progress
 
 if TYPE_CHECKING:
+    from edgeloop_components.fpga.estimate import Range
     from edgeloop_components.fpga.lone import Quantised
 
 app = typer.Typer(help="An ONNX classifier on an FPGA: quantised, proven, built, loaded.", no_args_is_help=True)
+    from edgeloop_components.fpga.parts import Part
 
 PartOption = Annotated[str, typer.Option("--part", help="such as ice40-hx8k, ice40-up5k, ecp5-25k")]
 CalibrationOption = Annotated[
@@ -240,26 +242,41 @@ def _parts(quantised: Quantised, multipliers: int) -> list[dict[str, Any]]:
     from edgeloop_components.fpga.estimate import shape_range
     from edgeloop_components.fpga.parts import PARTS
 
-    rows = []
-    for part in PARTS.values():
-        found = shape_range(quantised.found.design, part, multipliers)
-        fits = "no" if found.low.beyond(part.has) else "perhaps" if found.high.beyond(part.has) else "yes"
-        rows.append(
-            {
-                "part": part.name,
-                "fits": fits,
-                "luts": [found.low.luts, found.high.luts],
-                "available": part.has.luts,
-                "experimental": part.experimental,
-            }
-        )
-    return rows
+    return [_part(part, shape_range(quantised.found.design, part, multipliers)) for part in PARTS.values()]
+
+
+def _part(part: Part, found: Range) -> dict[str, Any]:
+    """`over`: what does not fit, or perhaps not: needed, available."""
+    over, perhaps = found.low.beyond(part.has), found.high.beyond(part.has)
+    return {
+        "part": part.name,
+        "fits": "no" if over else "perhaps" if perhaps else "yes",
+        "over": {name: list(pair) for name, pair in (over or perhaps).items()},
+        "luts": [found.low.luts, found.high.luts],
+        "available": part.has.luts,
+        "brams": [found.low.brams, part.has.brams],
+        "experimental": part.experimental,
+    }
 
 
 def _fits(quantised: Quantised, parts: list[dict[str, Any]]) -> None:
     _show(quantised.lone.path, _tried(quantised))
-    rows = [(p["part"], p["fits"], f"{p['luts'][0]:,} to {p['luts'][1]:,}", f"{p['available']:,}") for p in parts]
-    table(("part", "fits", "LUT, by the shape", "available"), rows)
+    _fits_table(parts)
+
+
+def _fits_table(parts: list[dict[str, Any]]) -> None:
+    from edgeloop_components.fpga.estimate import NAMES
+
+    rows = [
+        (
+            p["part"],
+            p["fits"] + "".join(f", {NAMES[name]}: {need:,} of {has:,}" for name, (need, has) in p["over"].items()),
+            f"{p['luts'][0]:,} to {p['luts'][1]:,} of {p['available']:,}",
+            f"{p['brams'][0]:,} of {p['brams'][1]:,}",
+        )
+        for p in parts
+    ]
+    table(("part", "fits", "LUT, by the shape", "block RAM"), rows)
 
 
 def _tried(quantised: Quantised) -> list[tuple[str, str]]:

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 
 from edgeloop_components.fpga.rtl.frames import score_bytes
 from edgeloop_components.fpga.rtl.options import RtlError
-from edgeloop_components.fpga.rtl.text import CORE, bits_of, fixed, image, index_bits, memory, width_of
+from edgeloop_components.fpga.rtl.text import CORE, bits_of, depth_of, fixed, image, index_bits, memory, width_of
 from edgeloop_contracts.fpga import DenseLayer, FpgaDesign, FpgaPerceptron
 
-__all__ = ["perceptron_files"]
+__all__ = ["perceptron_files", "perceptron_memories"]
 
 FIXED = ("mac_core.v", "lane.v", "activations.v", "requantise.v", "largest.v")
 MOST_BITS = 16
@@ -25,8 +25,7 @@ MARGIN = 2  # bits of a sum for biases, beyond the widest sum of products
 def perceptron_files(design: FpgaDesign, model: FpgaPerceptron, lanes: int) -> dict[str, str]:
     """Names and texts: core.v, its modules, its memories. RtlError."""
     _check(design, model)
-    widest = max(len(layer.weights) for layer in model.layers)
-    lanes = min(lanes, widest)
+    lanes = _lanes(model, lanes)
     sum_bits, shift_bits = _sum_bits(design, model), _shift_bits(model)
     words = list(_weight_words(model, lanes))
     outputs = list(_output_words(model, lanes, sum_bits, shift_bits))
@@ -39,7 +38,7 @@ def perceptron_files(design: FpgaDesign, model: FpgaPerceptron, lanes: int) -> d
         "SHIFT_BITS": shift_bits,
         "WORDS": len(words),
         "OUTPUTS": len(outputs),
-        "ADDRESS": index_bits(max(design.features, widest, design.scores * score_bytes(design))),
+        "ADDRESS": _address_bits(design, model),
         "SCORES": design.scores,
         "SCORE_BYTES": score_bytes(design),
     }
@@ -58,6 +57,28 @@ def perceptron_files(design: FpgaDesign, model: FpgaPerceptron, lanes: int) -> d
         "outputs.v": memory("outputs", about_outputs, output_bits, len(outputs)),
         "outputs.hex": image(outputs, output_bits),
     }
+
+
+def perceptron_memories(design: FpgaDesign, model: FpgaPerceptron, lanes: int) -> dict[str, tuple[int, int]]:
+    """Words and bits of each memory that `perceptron_files` puts into block RAM, by name; the identity is not among them."""
+    lanes = _lanes(model, lanes)
+    words = sum(-(-len(layer.weights) // lanes) * len(layer.weights[0]) for layer in model.layers)
+    outputs = sum(len(layer.biases) for layer in model.layers)
+    return {
+        "weights": (depth_of(words), lanes * model.bits),
+        "outputs": (depth_of(outputs), 3 + _shift_bits(model) + _sum_bits(design, model)),
+        "activations": (2 << _address_bits(design, model), max(8, model.bits)),
+    }
+
+
+def _lanes(model: FpgaPerceptron, lanes: int) -> int:
+    return min(lanes, max(len(layer.weights) for layer in model.layers))
+
+
+def _address_bits(design: FpgaDesign, model: FpgaPerceptron) -> int:
+    """Of a bank of activations, which holds inputs, a layer's outputs, or the scores' bytes."""
+    widest = max(len(layer.weights) for layer in model.layers)
+    return index_bits(max(design.features, widest, design.scores * score_bytes(design)))
 
 
 def _check(design: FpgaDesign, model: FpgaPerceptron) -> None:
