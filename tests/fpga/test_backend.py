@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -206,12 +207,16 @@ def test_same_bytes_twice_and_a_patch_is_a_fresh_build(part: str, tmp_path: Path
     assert sum(cells for _, _, cells in first.floor) >= first.used["luts"] > 0
 
     new = backend.bitstream(_files(2), part, "", tmp_path / "new")
-    fast = backend.patch(_files(2), part, "", tmp_path / "one", tmp_path / "patched")
+    (tmp_path / "one" / "certificate.json").write_text(json.dumps({"bitstream": first.document()}))
+    base = backend.patchable(_files(2), part, "", tmp_path / "one")
+    assert base is not None
+    fast = backend.patch(_files(2), part, "", base, tmp_path / "patched")
     assert fast.sha256 == new.sha256 != first.sha256
     assert (fast.patched, new.patched) == (True, False)
     other = {**_files(2), "top.v": TOP.replace("at + 1", "at + 3")}
     with pytest.raises(NotPatchable, match="expected a placed design of the same shape"):
-        backend.patch(other, part, "", tmp_path / "one", tmp_path / "no")
+        backend.patch(other, part, "", base, tmp_path / "no")
+    assert backend.patchable(other, part, "", tmp_path / "one") is None
 
 
 def _sha256(path: Path) -> str:

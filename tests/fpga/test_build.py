@@ -238,7 +238,10 @@ def test_a_build_and_a_patch_of_it(tmp_path: Path) -> None:
     second = build(samples.perceptron(seed=2), rows, order, tmp_path / "two", base=tmp_path / "one")
     assert second.figures.patched
     assert second.certificate["design"] != first.certificate["design"]
-    fresh = build(samples.perceptron(seed=2), rows, order, tmp_path / "fresh")
+    shutil.copytree(tmp_path / "one", tmp_path / "damaged")
+    (tmp_path / "damaged" / "placed.gz").write_bytes((tmp_path / "one" / "placed.gz").read_bytes()[:-9])
+    fresh = build(samples.perceptron(seed=2), rows, order, tmp_path / "fresh", base=tmp_path / "damaged")
+    assert not fresh.figures.patched
     assert fresh.figures.sha256 == second.figures.sha256
     pair = [(tmp_path / name / "bitstream.bin").read_bytes() for name in ("one", "two")]
     assert 0 < difference(*pair)["bytes"] <= 2_048

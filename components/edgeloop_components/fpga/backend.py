@@ -1,7 +1,7 @@
 """From Verilog to a bitstream: synthesis, place and route, block RAM contents, pack. Equal inputs give equal bytes.
 
 A design is placed with placeholder images and the real ones are patched in. What was placed is kept beside the bitstream
-(`placed.gz`, `placed-facts.json`), so that another version of the same shape needs the last two steps alone (`patch`).
+(`kept`), so that another version of the same shape needs the last two steps alone (`patch`).
 All times are static estimates of nextpnr for one seed; nothing here has run on hardware.
 Refuses what does not fit (DoesNotFit, before nextpnr), what is too slow for the board's clock (TooSlow), and a patch of
 another shape (NotPatchable). Tools fail with ToolMissing and ToolFailed; the log is kept then.
@@ -10,8 +10,6 @@ another shape (NotPatchable). Tools fail with ToolMissing and ToolFailed; the lo
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import json
 import shutil
 import tempfile
 import time
@@ -21,19 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeloop_components.fpga import digests
+from edgeloop_components.fpga import digests, kept
 from edgeloop_components.fpga.blockram import FORMS, NotPatchable, patched
 from edgeloop_components.fpga.boards import board_of
 from edgeloop_components.fpga.families import FAMILIES, SEED
 from edgeloop_components.fpga.images import memories_of, placeholders
+from edgeloop_components.fpga.kept import Damaged, Kept
 from edgeloop_components.fpga.parts import Part, part_of
 from edgeloop_components.fpga.placing import Job, place
 from edgeloop_components.fpga.tools import Ran, ToolFailed, run, versions
 
-__all__ = ["KEPT", "Figures", "TooSlow", "bitstream", "can_patch", "patch", "tools_of"]
+__all__ = ["Figures", "TooSlow", "bitstream", "patch", "patchable", "shape_of", "tools_of"]
 
 Progress = Callable[[str], None]
-PLACED, FACTS = KEPT = ("placed.gz", "placed-facts.json")
 
 
 class TooSlow(ValueError):  # noqa: N818 - it is read as a sentence
@@ -60,6 +58,7 @@ class Figures:
     bytes: int
     sha256: str
     shape: str  # digest of all that place and route depended on
+    placed_facts: str  # digest of placed-facts.json, which has that of placed.gz
     seed: int
     patched: bool  # placed before; this call only put block RAM contents into it
     patchable: bool  # whether another version of the shape can be patched in
@@ -97,32 +96,49 @@ def bitstream(
     found = versions(tools_of(job.part))
     with _work(out) as work:
         facts = {**place(job, work, progress), "tools": found, "shape": job.shape}
-        _keep(work, work / job.family.placed, facts)
-        figures = _finish(job, work, facts, progress, fresh=True)
+        sealed = kept.write(work, (work / job.family.placed).read_bytes(), facts)
+        figures = _finish(job, work, facts, progress, sealed=sealed, fresh=True)
         _publish(job, work, out, figures)
     return figures
 
 
-def can_patch(files: Mapping[str, str], part: str, board: str, base: Path, *, front: str = "uart") -> bool:
-    """Whether `base`, a folder that `bitstream` made, holds this very shape, placed by the installed tools."""
-    return _placed(_job(files, part, board, front), base) is not None
+def shape_of(files: Mapping[str, str], part: str, board: str, *, front: str = "uart") -> str:
+    """The digest of all that place and route depend on, but the tools' versions. PartUnknown, ImageError."""
+    return _job(files, part, board, front).shape
 
 
-def _placed(job: Job, base: Path) -> dict[str, Any] | None:
-    """The facts of what is placed in `base`; None where it is not the job's shape by the installed tools."""
+def patchable(
+    files: Mapping[str, str],
+    part: str,
+    board: str,
+    base: Path,
+    progress: Progress = lambda _: None,
+    *,
+    front: str = "uart",
+) -> Kept | None:
+    """What the folder `base` has placed, where that is this very shape by the installed tools; else None.
+
+    A folder whose digests are wrong counts as one that has nothing, and that is said.
+    """
+    job = _job(files, part, board, front)
     try:
-        facts: dict[str, Any] = json.loads((base / FACTS).read_bytes())
-        same = (facts["shape"], facts["tools"]) == (job.shape, versions(tools_of(job.part)))
-    except (OSError, ValueError, KeyError, TypeError):
+        found = kept.read(base)
+    except Damaged as error:
+        progress(f"{error}; nothing is patched into it, the design is placed anew")
         return None
-    return facts if same and job.part.family in FORMS and (base / PLACED).is_file() else None
+    return found if found and _same(job, found) else None
+
+
+def _same(job: Job, found: Kept) -> bool:
+    own = (job.shape, versions(tools_of(job.part)))
+    return job.part.family in FORMS and (found.facts.get("shape"), found.facts.get("tools")) == own
 
 
 def patch(
     files: Mapping[str, str],
     part: str,
     board: str,
-    base: Path,
+    base: Kept,
     out: Path,
     *,
     progress: Progress = lambda _: None,
@@ -130,14 +146,13 @@ def patch(
 ) -> Figures:
     """As `bitstream`, of what `base` has placed: only block RAM contents change. NotPatchable when it is another shape."""
     job = _job(files, part, board, front)
-    facts = _placed(job, base)
-    if facts is None:
-        raise NotPatchable(f"{base}: expected a placed design of the same shape, part, board and tools, found none")
+    if not _same(job, base):
+        raise NotPatchable("expected a placed design of the same shape, part, board and tools, found another")
     with _work(out) as work:
-        for name in KEPT:
-            shutil.copyfile(base / name, work / name)
-        (work / job.family.placed).write_bytes(gzip.decompress((base / PLACED).read_bytes()))
-        figures = _finish(job, work, facts, progress, fresh=False)
+        for name, content in base.files.items():
+            (work / name).write_bytes(content)
+        (work / job.family.placed).write_bytes(base.text)
+        figures = _finish(job, work, base.facts, progress, sealed=base.digest, fresh=False)
         _publish(job, work, out, figures)
     return figures
 
@@ -162,20 +177,14 @@ def _work(out: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _keep(work: Path, placed: Path, facts: Mapping[str, Any]) -> None:
-    """Keeps what was placed, in the same bytes for the same design."""
-    (work / PLACED).write_bytes(gzip.compress(placed.read_bytes(), mtime=0))
-    (work / FACTS).write_text(json.dumps(facts, sort_keys=True) + "\n")
-
-
 def _publish(job: Job, work: Path, out: Path, figures: Figures) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (work / job.pins).write_text(job.pin_text)
-    for name in (*KEPT, job.pins, figures.bitstream):
+    for name in (*kept.FILES, job.pins, figures.bitstream):
         (work / name).replace(out / name)
 
 
-def _finish(job: Job, work: Path, facts: Mapping[str, Any], progress: Progress, *, fresh: bool) -> Figures:
+def _finish(job: Job, work: Path, facts: Mapping[str, Any], progress: Progress, *, sealed: str, fresh: bool) -> Figures:
     """Images into the placed design, and pack. TooSlow."""
     clock = job.board.clock_mhz
     if facts["fmax_mhz"] < clock:
@@ -202,6 +211,7 @@ def _finish(job: Job, work: Path, facts: Mapping[str, Any], progress: Progress, 
         bytes=len(content),
         sha256=digests.of_bytes(content),
         shape=facts["shape"],
+        placed_facts=sealed,
         seed=int(SEED),
         patched=not fresh,
         patchable=job.part.family in FORMS,

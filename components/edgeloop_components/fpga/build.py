@@ -7,7 +7,8 @@
     certificate.json        digests, proof, figures, tools
 
 Where `base` holds a placed design of the same shape, part, board and tools, only block RAM contents change; the proof is as
-full as that of a fresh build. The folder gets its files when all are there.
+full as that of a fresh build. A base that is damaged is said before the proof, and the design placed anew.
+The folder gets its files when all are there.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.fpga import digests
-from edgeloop_components.fpga.backend import Figures, bitstream, can_patch, patch
+from edgeloop_components.fpga.backend import Figures, bitstream, patch, patchable
 from edgeloop_components.fpga.boards import Board, board_of
 from edgeloop_components.fpga.estimate import check, shape_range, ways_to_fit
+from edgeloop_components.fpga.kept import Kept
 from edgeloop_components.fpga.parts import Part, part_of
 from edgeloop_contracts import digest_of, dumps
 from edgeloop_contracts.fpga import FpgaDesign
@@ -114,13 +116,14 @@ def build(
     files = sources(design, order)
     for remark in checked(design, order):
         progress(remark)
+    placed = None if base is None else patchable(files, order.part, order.board, base, progress, front=order.front)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         (work / DESIGN_FILE).write_text(dumps(design) + "\n")
         _write_sources(files, work / RTL_FOLDER)
         proof = proven(design, files, rows, order, progress, golden=golden)
-        figures = _bits(files, order, work, base, progress)
+        figures = _bits(files, order, work, placed, progress)
         progress("verilator: the simulated board")
         program(files, work / SIMULATION_FILE)
         certificate = _certificate(design, files, proof, figures)
@@ -167,11 +170,11 @@ def _more(rows: Rows) -> Rows:
     return np.concatenate([rows, rows[places, np.arange(rows.shape[1])]])
 
 
-def _bits(files: Mapping[str, str], order: Order, work: Path, base: Path | None, progress: Progress) -> Figures:
+def _bits(files: Mapping[str, str], order: Order, work: Path, placed: Kept | None, progress: Progress) -> Figures:
     settings: dict[str, Any] = {"front": order.front}
-    if base is not None and can_patch(files, order.part, order.board, base, **settings):
+    if placed is not None:
         progress("the same shape is placed already: block RAM contents alone change")
-        return patch(files, order.part, order.board, base, work, progress=progress, **settings)
+        return patch(files, order.part, order.board, placed, work, progress=progress, **settings)
     return bitstream(files, order.part, order.board, work, progress, **settings)
 
 

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 from edgeloop_components.compile.lone import Lone, read_lone
 from edgeloop_components.compile.lone_build import OutputError, replacing
 from edgeloop_components.fpga import digests
-from edgeloop_components.fpga.backend import FACTS
+from edgeloop_components.fpga.backend import patchable
 from edgeloop_components.fpga.boards import BOARDS
-from edgeloop_components.fpga.build import Built, Order, build
+from edgeloop_components.fpga.build import Built, Order, build, sources
 from edgeloop_components.fpga.calibration import Calibration, read_rows
+from edgeloop_components.fpga.chosen import choose
+from edgeloop_components.fpga.kept import FACTS, Kept
 from edgeloop_components.fpga.page import page
-from edgeloop_components.fpga.quantise import Evidence, Floors, Found, Tried, read, search
-from edgeloop_components.onnxgraph import Graph, Unsupported
+from edgeloop_components.fpga.quantise import Evidence, Floors, Found, read
 from edgeloop_components.runtimes import ModelError
+from edgeloop_contracts.fpga import FpgaDesign
 from edgeloop_contracts.fpga_board import CERTIFICATE_FILE
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ __all__ = [
     "WIDTHS_FILE",
     "Quantised",
     "build_folder",
-    "last_bits",
     "quantise_file",
     "verified",
     "write_report",
@@ -49,13 +50,14 @@ MADE_UP = 8_000
 
 @dataclass(frozen=True)
 class Quantised:
-    """The smallest design that holds the floors, the rows that it was judged on, and how it was found."""
+    """A design that holds the floors, the rows that it was judged on, and how its width was found (`chosen`)."""
 
     lone: Lone
     found: Found
     floors: Floors
     rows: Rows
     source: str
+    how: str
 
     def document(self) -> dict[str, Any]:
         """widths.json."""
@@ -65,6 +67,7 @@ class Quantised:
             "rows": self.source,
             "floors": asdict(self.floors),
             "kept": asdict(self.found.widths),
+            "chosen": self.how,
             "tried": [asdict(one) for one in self.found.tried],
         }
 
@@ -75,17 +78,25 @@ def quantise_file(
     floors: Floors,
     *,
     bits: int = 0,
-    first: int = 0,
+    order: Order | None = None,
+    base: Path | None = None,
     seed: int = 0,
     progress: Progress = lambda _: None,
 ) -> Quantised:
     """Searches the widths, or takes `bits` where that is not 0. ModelError, Unsupported, CalibrationError.
 
-    The width `first`, where it is not 0, is tried before all others: with it a design may have the shape of its predecessor.
+    The width of what the folder `base` holds is kept where the design can be patched into it as `order` wants it.
     """
     evidence, source, lone = _evidence(path, calibration, seed)
-    found = _found(read(path), evidence, floors, (bits, first), lambda one: progress(str(one)))
-    return Quantised(lone, found, floors, evidence.rows, source)
+    earlier = [] if base is None else _last_bits(base)
+
+    def base_of(design: FpgaDesign) -> Kept | None:
+        if base is None or order is None:
+            return None
+        return patchable(sources(design, order), order.part, order.board, base, front=order.front)
+
+    chosen = choose(read(path), evidence, floors, bits=bits, earlier=earlier, base_of=base_of, progress=progress)
+    return Quantised(lone, chosen.found, floors, evidence.rows, source, chosen.how)
 
 
 def evidence_of(path: Path, calibration: Path | None, seed: int = 0) -> tuple[Evidence, str]:
@@ -107,26 +118,12 @@ def _evidence(path: Path, calibration: Path | None, seed: int) -> tuple[Evidence
     return Evidence(judged, labels, None if truth is None else truth[1::2], ranged), source, lone
 
 
-def _found(
-    graph: Graph, evidence: Evidence, floors: Floors, widths: tuple[int, int], progress: Callable[[Tried], None]
-) -> Found:
-    bits, first = widths
-    if first and not bits:
-        try:
-            return search(graph, evidence, floors, bits=(first,), progress=progress)
-        except Unsupported:
-            raise
-        except ModelError:
-            pass  # that width does not hold the floors any more: all are tried
-    return search(graph, evidence, floors, bits=(bits,) if bits else None, progress=progress)
-
-
-def last_bits(out: Path) -> int:
-    """The width of the design that was built into a folder; 0 where there is none."""
+def _last_bits(folder: Path) -> list[int]:
+    """The width of the design that was built into a folder, where there is one."""
     try:
-        return int(json.loads((out / WIDTHS_FILE).read_bytes())["kept"]["bits"])
+        return [int(json.loads((folder / WIDTHS_FILE).read_bytes())["kept"]["bits"])]
     except (OSError, ValueError, KeyError, TypeError):
-        return 0
+        return []
 
 
 def _rows(lone: Lone, calibration: Path | None, seed: int) -> tuple[Calibration, str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
+from edgeloop_components.fpga.chosen import GIVEN, SEARCHED, TAKEN_OVER
 from edgeloop_components.fpga.families import FAMILIES
 from edgeloop_components.fpga.parts import part_of
 from edgeloop_components.fpga.picture import bars, floor_plan
@@ -14,6 +16,13 @@ from edgeloop_components.fpga.picture import bars, floor_plan
 __all__ = ["latency_us", "page", "rows_of"]
 
 TIMING = "static timing, excluding the link"
+CHOSEN = MappingProxyType(
+    {
+        SEARCHED: "Kept: the fewest bits with {held}.",
+        TAKEN_OVER: "The width is taken over from the design that was patched and holds {held}; no other was tried.",
+        GIVEN: "The width was given and holds {held}; no other was tried.",
+    }
+)
 
 
 def latency_us(cycles: float, mhz: float) -> float:
@@ -151,7 +160,8 @@ def _floors(widths: Mapping[str, Any]) -> str:
     if not floors:
         return found
     loss = f"at most {100 * floors['accuracy_loss']:g} points of accuracy lost, where labels are known"
-    return f"{found} Kept: the fewest bits with an agreement of at least {floors['agreement']:.4g}, and {loss}."
+    held = f"an agreement of at least {floors['agreement']:.4g}, and {loss}"
+    return f"{found} {CHOSEN[widths.get('chosen', SEARCHED)].format(held=held)}"
 
 
 def _width(one: Mapping[str, Any]) -> list[str]:

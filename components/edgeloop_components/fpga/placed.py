@@ -1,7 +1,8 @@
 """Placed designs that are kept on this machine, so that a new version of the same shape is patched and not placed again.
 
-Below edgeloop's cache, one folder for each shape (part, board, Verilog without contents). Nothing is read from there but what
-`backend.can_patch` finds to be of the very shape and made by the installed tools, and what comes of it is proven in full.
+Below edgeloop's cache, one folder for each shape (part, board, Verilog without contents), with the certificate of the build that
+made it. Nothing is taken from there but what has the digests of that, is of the very shape and was made by the installed tools
+(`backend.patchable`); what comes of it is proven in full. A fresh build replaces what is there of its shape.
 """
 
 from __future__ import annotations
@@ -9,25 +10,31 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from edgeloop_components.fpga.backend import KEPT, Figures, can_patch
+from edgeloop_components.fpga.backend import Figures, patchable, shape_of
 from edgeloop_components.fpga.build import Order, sources
+from edgeloop_components.fpga.kept import FILES
 from edgeloop_components.package import cache
 from edgeloop_contracts.fpga import FpgaDesign
+from edgeloop_contracts.fpga_board import CERTIFICATE_FILE
 
 __all__ = ["find", "keep", "widths"]
 
 FOLDER, NOTE = "fpga-placed", "edgeloop.json"
 
 
-def find(design: FpgaDesign, order: Order) -> Path | None:
-    """A folder with a placed design of the same shape; None: there is none."""
+def find(design: FpgaDesign, order: Order, progress: Callable[[str], None] = lambda _: None) -> Path | None:
+    """A folder with a placed design of the same shape; None: there is none, or it is damaged, which is said."""
     files = sources(design, order)
-    fits = (f for f, _ in _folders(order) if can_patch(files, order.part, order.board, f, front=order.front))
-    return next(fits, None)
+    place = _place(shape_of(files, order.part, order.board, front=order.front))
+    return place if patchable(files, order.part, order.board, place, progress, front=order.front) else None
+
+
+def _place(shape: str) -> Path:
+    return cache.folder(FOLDER) / shape.removeprefix("sha256:")
 
 
 def widths(order: Order) -> list[int]:
@@ -47,15 +54,19 @@ def _folders(order: Order) -> Iterator[tuple[Path, Any]]:
 
 
 def keep(figures: Figures, bits: int, made: Path) -> None:
-    """Keeps what was placed for a build in the folder `made`, where its part can be patched."""
-    place = cache.folder(FOLDER) / figures.shape.removeprefix("sha256:")
-    if not figures.patchable or figures.patched or place.exists():
+    """Keeps what was placed for a build in the folder `made`, where its part can be patched, in place of what is there."""
+    if not figures.patchable or figures.patched:
         return
+    place = _place(figures.shape)
     work = Path(tempfile.mkdtemp(prefix=".", dir=place.parent))
+    old = work.with_name(work.name + ".old")
     try:
-        for name in KEPT:
+        for name in (*FILES, CERTIFICATE_FILE):
             shutil.copyfile(made / name, work / name)
         (work / NOTE).write_text(json.dumps({"part": figures.part, "board": figures.board, "bits": bits}) + "\n")
+        if place.exists():
+            place.rename(old)
         work.rename(place)
     except OSError:  # another build was faster, or the disk is full: the next one places again
         shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)

@@ -14,7 +14,6 @@ the target names a part, it keeps the width of a design that is placed for that,
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -35,7 +34,8 @@ if TYPE_CHECKING:
 
     from edgeloop_components.compile.quantised import Judged
     from edgeloop_components.fpga.build import Order
-    from edgeloop_components.fpga.quantise import Evidence, Found
+    from edgeloop_components.fpga.chosen import Chosen
+    from edgeloop_components.fpga.quantise import Evidence
     from edgeloop_components.package.layers import Build, Layer
 
     Rows = npt.NDArray[np.float32]
@@ -84,11 +84,12 @@ def compile_model(model_dir: Path, out: Path, target: Target) -> None:
     order = Order(part=target.part, board=target.fpga.board, baud=target.fpga.baud)
     _say(f"{order.row.name} on {order.place.title}")  # an unknown part or board is found before the long search
     evidence = drawn(model_dir)
-    found, base = _searched(model_dir, evidence, order, target)
-    _write_widths(out / WIDTHS_FILE, found, target, _title(model_dir))
+    chosen = _chosen(model_dir, evidence, order, target)
+    found = chosen.found
+    _write_widths(out / WIDTHS_FILE, chosen, target, _title(model_dir))
     golden = read_golden(model_dir / "golden.json")
     _write_golden(out / "golden.json", found.design, golden.rows)
-    made = build(found.design, evidence.rows, order, out, progress=_say, base=base, golden=golden.rows)
+    made = build(found.design, evidence.rows, order, out, progress=_say, base=chosen.base, golden=golden.rows)
     placed.keep(made.figures, found.widths.bits, out)
     if target.platform != host_platform():
         (out / SIMULATION_FILE).unlink(missing_ok=True)  # it is machine code of this platform
@@ -102,10 +103,11 @@ def compile_model_only(model_dir: Path, out: Path, target: Target) -> None:
     from edgeloop_components.fpga.evidence import drawn
 
     order = Order(part=target.part, board=target.fpga.board, baud=target.fpga.baud) if target.part else None
-    found, _ = _searched(model_dir, drawn(model_dir), order, target)
-    _write_widths(out / WIDTHS_FILE, found, target, _title(model_dir))
-    _write_golden(out / "golden.json", found.design, read_golden(model_dir / "golden.json").rows)
-    (out / DESIGN_FILE).write_text(dumps(found.design) + "\n")
+    chosen = _chosen(model_dir, drawn(model_dir), order, target)
+    design = chosen.found.design
+    _write_widths(out / WIDTHS_FILE, chosen, target, _title(model_dir))
+    _write_golden(out / "golden.json", design, read_golden(model_dir / "golden.json").rows)
+    (out / DESIGN_FILE).write_text(dumps(design) + "\n")
 
 
 def _write_board(out: Path, design: FpgaDesign, order: Order, bitstream: str, target: Target) -> None:
@@ -121,19 +123,20 @@ def _write_board(out: Path, design: FpgaDesign, order: Order, bitstream: str, ta
     (out / BOARD_FILE).write_text(dumps(board) + "\n")
 
 
-def _searched(model_dir: Path, evidence: Evidence, order: Order | None, target: Target) -> tuple[Found, Path | None]:
+def _chosen(model_dir: Path, evidence: Evidence, order: Order | None, target: Target) -> Chosen[Path]:
     """A design that keeps the floors: of a shape that is placed already where there is one, else the smallest."""
     from edgeloop_components.fpga import placed
-    from edgeloop_components.fpga.quantise import Floors, read, search
+    from edgeloop_components.fpga.chosen import choose
+    from edgeloop_components.fpga.quantise import Floors, read
 
-    graph, floors = read(model_dir / "model.onnx"), Floors(target.fpga.agreement, target.fpga.accuracy_loss)
-    for bits in placed.widths(order) if order else ():
-        with contextlib.suppress(ModelError):  # too few bits for this version
-            found = search(graph, evidence, floors, bits=[bits])
-            if order and (base := placed.find(found.design, order)):
-                _say(f"{bits} bits keep the shape of an earlier version: agreement {found.tried[-1].agreement:.4f}")
-                return found, base
-    return search(graph, evidence, floors, progress=lambda tried: _say(str(tried))), None
+    return choose(
+        read(model_dir / "model.onnx"),
+        evidence,
+        Floors(target.fpga.agreement, target.fpga.accuracy_loss),
+        earlier=placed.widths(order) if order else (),
+        base_of=lambda design: placed.find(design, order, _say) if order else None,
+        progress=_say,
+    )
 
 
 def _title(model_dir: Path) -> str:
@@ -141,14 +144,15 @@ def _title(model_dir: Path) -> str:
     return loads(ModelVersion, path.read_bytes()).name if path.is_file() else "model.onnx"
 
 
-def _write_widths(path: Path, found: Found, target: Target, title: str) -> None:
+def _write_widths(path: Path, chosen: Chosen[Path], target: Target, title: str) -> None:
     floors = {"agreement": target.fpga.agreement, "accuracy_loss": target.fpga.accuracy_loss}
     document = {
         "model": title,
         "rows": DRAWN,
         "floors": floors,
-        "kept": asdict(found.widths),
-        "tried": [asdict(one) for one in found.tried],
+        "kept": asdict(chosen.found.widths),
+        "chosen": chosen.how,
+        "tried": [asdict(one) for one in chosen.found.tried],
     }
     path.write_text(json.dumps(document, indent=1) + "\n")
 

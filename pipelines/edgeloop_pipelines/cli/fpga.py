@@ -12,11 +12,12 @@ from edgeloop_pipelines.cli.console import JsonOption, UserError, emit, say, tab
 from edgeloop_pipelines.cli.models import FileArgument, SeedOption, progress
 
 if TYPE_CHECKING:
+    from edgeloop_components.fpga.build import Order
     from edgeloop_components.fpga.estimate import Range
     from edgeloop_components.fpga.lone import Quantised
+    from edgeloop_components.fpga.parts import Part
 
 app = typer.Typer(help="An ONNX classifier on an FPGA: quantised, proven, built, loaded.", no_args_is_help=True)
-    from edgeloop_components.fpga.parts import Part
 
 PartOption = Annotated[str, typer.Option("--part", help="such as ice40-hx8k, ice40-up5k, ecp5-25k")]
 CalibrationOption = Annotated[
@@ -74,7 +75,7 @@ def build_command(
     """
     from edgeloop_components.fpga.backend import tools_of
     from edgeloop_components.fpga.build import Order
-    from edgeloop_components.fpga.lone import build_folder, last_bits
+    from edgeloop_components.fpga.lone import build_folder
     from edgeloop_components.fpga.page import rows_of
     from edgeloop_components.fpga.tools import versions
 
@@ -87,7 +88,8 @@ def build_command(
         accuracy_loss=accuracy_loss,
         bits=bits,
         seed=seed,
-        first=last_bits(out),
+        order=order,
+        base=out,
     )
     built = build_folder(quantised, order, out, force=force, progress=progress)
     document = {"out": str(out), **built.certificate, "widths": quantised.document()}
@@ -226,16 +228,16 @@ def _quantised(
     accuracy_loss: float,
     bits: int,
     seed: int,
-    first: int = 0,
+    order: Order | None = None,
+    base: Path | None = None,
 ) -> Quantised:
     from edgeloop_components.fpga.lone import quantise_file
     from edgeloop_components.fpga.quantise import Floors
 
     if calibration is not None and not calibration.is_file():
         raise UserError(f"{calibration}: expected a CSV file of rows, found none", "--calibration FILE")
-    return quantise_file(
-        file, calibration, Floors(agreement, accuracy_loss), bits=bits, first=first, seed=seed, progress=progress
-    )
+    floors = Floors(agreement, accuracy_loss)
+    return quantise_file(file, calibration, floors, bits=bits, order=order, base=base, seed=seed, progress=progress)
 
 
 def _parts(quantised: Quantised, multipliers: int) -> list[dict[str, Any]]:
