@@ -10,9 +10,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import samples
 
 from edgeloop_components.fpga.boards import BOARDS
 from edgeloop_components.fpga.digests import of_bytes
+from edgeloop_contracts import digest_of, dumps
 from edgeloop_pipelines.cli import main
 
 TOOL = shutil.which("openFPGALoader")
@@ -51,7 +53,9 @@ def test_without_a_board_it_is_said_what_to_do(name: str, tmp_path: Path, capsys
     bitstream = tmp_path / f"bitstream.{suffix}"
     bitstream.write_bytes(b"no bitstream")
     figures = {"board": name, "bitstream": bitstream.name, "sha256": of_bytes(bitstream.read_bytes())}
-    (tmp_path / "certificate.json").write_text(json.dumps({"bitstream": figures}))
+    design = samples.perceptron()
+    (tmp_path / "design.json").write_text(dumps(design))
+    (tmp_path / "certificate.json").write_text(json.dumps({"design": digest_of(design), "bitstream": figures}))
     assert main(["fpga", "load", str(tmp_path), "--json"]) != 0
     error = json.loads(capsys.readouterr().out)["error"]
     assert f"openFPGALoader -b {BOARDS[name].loader} {bitstream.name}: ended with 1: " in error["message"]

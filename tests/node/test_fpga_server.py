@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -155,6 +156,23 @@ def test_a_folder_that_does_not_hold_together_is_refused(folder: Path, name: str
     """The file is named."""
     spoil(folder, name, **changes)
     with pytest.raises(ModelError, match=says):
+        fpga.load(folder)
+
+
+def test_a_bitstream_that_is_not_the_certificates_is_refused(folder: Path) -> None:
+    """Without any key, by its digest alone; the core is asked for its design's digest only after that."""
+    content = b"the bitstream that was built"
+    (folder / "bitstream.bin").write_bytes(content)
+    spoil(folder, "board.json", bitstream="bitstream.bin")
+    with pytest.raises(ModelError, match=r"bitstream\.bin: expected None, as certificate\.json has it"):
+        fpga.load(folder)
+    spoil(folder, "certificate.json", bitstream={"sha256": f"sha256:{hashlib.sha256(content).hexdigest()}"})
+    assert fpga.load(folder).facts["fpga_simulated"] == "true"
+    (folder / "bitstream.bin").write_bytes(content.replace(b"b", b"c", 1))
+    with pytest.raises(ModelError, match=r"bitstream\.bin: expected sha256:\w{64}, as certificate\.json has it, got"):
+        fpga.load(folder)
+    (folder / "bitstream.bin").unlink()
+    with pytest.raises(ModelError, match=r"bitstream\.bin: expected the bitstream that board\.json names"):
         fpga.load(folder)
 
 

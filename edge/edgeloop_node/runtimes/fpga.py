@@ -12,6 +12,7 @@ Refuses a folder whose files are of different designs, a core of another design,
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import struct
@@ -48,7 +49,7 @@ def load(folder: Path) -> Scorer:
     digest = digest_of(design)
     if board.design != digest:
         raise ModelError(f"{BOARD_FILE}: expected the digest of {DESIGN_FILE}, {digest}, got {board.design}")
-    _certified(folder, digest)
+    _certified(folder, digest, board)
     place = _place(folder, design, board)
     try:
         session = Session(place, design, SIMULATED if place.simulated else None)
@@ -117,8 +118,8 @@ def _board(folder: Path) -> FpgaBoard:
     return replace(board, device="" if device == SIMULATION_FILE else device)
 
 
-def _certified(folder: Path, digest: str) -> None:
-    """ModelError when there is no certificate, or one of another design."""
+def _certified(folder: Path, digest: str, board: FpgaBoard) -> None:
+    """ModelError when there is no certificate, or one of another design or bitstream."""
     path = folder / CERTIFICATE_FILE
     try:
         document: Any = json.loads(path.read_bytes())
@@ -127,6 +128,18 @@ def _certified(folder: Path, digest: str) -> None:
         raise ModelError(f"{path.name}: expected the certificate of the design, got: {error}") from error
     if found != digest:
         raise ModelError(f"{path.name}: expected a certificate of the design {digest}, got one of {found}")
+    if board.bitstream:
+        figures = document.get("bitstream")
+        _same_bitstream(folder / board.bitstream, figures.get("sha256") if isinstance(figures, dict) else None)
+
+
+def _same_bitstream(path: Path, expected: object) -> None:
+    try:
+        found = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    except OSError as error:
+        raise ModelError(f"{path.name}: expected the bitstream that {BOARD_FILE} names, got: {error}") from error
+    if found != expected:
+        raise ModelError(f"{path.name}: expected {expected}, as {CERTIFICATE_FILE} has it, got {found}")
 
 
 def _place(folder: Path, design: FpgaDesign, board: FpgaBoard) -> Board:
