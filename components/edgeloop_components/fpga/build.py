@@ -27,6 +27,7 @@ from edgeloop_components.fpga.boards import Board, board_of
 from edgeloop_components.fpga.estimate import check, shape_range, ways_to_fit
 from edgeloop_components.fpga.kept import Kept
 from edgeloop_components.fpga.parts import Part, part_of
+from edgeloop_components.fpga.whole import RTL_FOLDER
 from edgeloop_contracts import digest_of, dumps
 from edgeloop_contracts.fpga import FpgaDesign
 from edgeloop_contracts.fpga_board import CERTIFICATE_FILE, DESIGN_FILE, SIMULATION_FILE
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["HARDWARE", "RTL_FOLDER", "Built", "Order", "build", "checked", "difference", "proven", "sources"]
 
 Progress = Callable[[str], None]
-RTL_FOLDER = "rtl"
 PROVEN_ROWS = 4_000
 HARDWARE = "not run on hardware: simulation, and static timing of nextpnr"
 
@@ -126,7 +126,7 @@ def build(
         figures = _bits(files, order, work, placed, progress)
         progress("verilator: the simulated board")
         program(files, work / SIMULATION_FILE)
-        certificate = _certificate(design, files, proof, figures)
+        certificate = _certificate(design, files, proof, figures, _digests(work))
         (work / CERTIFICATE_FILE).write_text(json.dumps(certificate, indent=1) + "\n")
         _publish(work, out)
     finally:
@@ -179,15 +179,26 @@ def _bits(files: Mapping[str, str], order: Order, work: Path, placed: Kept | Non
 
 
 def _certificate(
-    design: FpgaDesign, files: Mapping[str, str], proof: Mapping[str, Any], figures: Figures
+    design: FpgaDesign,
+    files: Mapping[str, str],
+    proof: Mapping[str, Any],
+    figures: Figures,
+    others: Mapping[str, str],
 ) -> dict[str, Any]:
     return {
         "design": digest_of(design),
+        "files": dict(others),
         "sources": {name: digests.of_bytes(text.encode()) for name, text in sorted(files.items())},
         "proof": dict(proof),
         "bitstream": figures.document(),
         "hardware": HARDWARE if figures.timing_verified else f"{HARDWARE}, whose model of this part is unverified",
     }
+
+
+def _digests(work: Path) -> dict[str, str]:
+    """Of the sidecar, the simulation and the pins; others have theirs in the figures."""
+    names = [DESIGN_FILE, SIMULATION_FILE, *(path.name for path in work.glob("pins.*"))]
+    return {name: digests.of_bytes((work / name).read_bytes()) for name in sorted(names)}
 
 
 def _publish(work: Path, out: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from edgeloop_components.fpga.families import FAMILIES
 from edgeloop_components.fpga.parts import PARTS, Needs, Part
@@ -22,6 +23,7 @@ __all__ = [
     "distinct_comparators",
     "packed_range",
     "shape_range",
+    "told",
     "ways_to_fit",
 ]
 
@@ -41,6 +43,21 @@ class Range:
     low: Needs
     high: Needs
     source: str
+
+
+def told(design: FpgaDesign, part: Part, multipliers: int) -> dict[str, Any]:
+    """Whether a design fits a part by its shape; `over`: what does not, or perhaps not: needed, available."""
+    found = shape_range(design, part, multipliers)
+    over, perhaps = found.low.beyond(part.has), found.high.beyond(part.has)
+    return {
+        "part": part.name,
+        "fits": "no" if over else "perhaps" if perhaps else "yes",
+        "over": {name: list(pair) for name, pair in (over or perhaps).items()},
+        "luts": [found.low.luts, found.high.luts],
+        "available": part.has.luts,
+        "brams": [found.low.brams, part.has.brams],
+        "experimental": part.experimental,
+    }
 
 
 def packed_range(counted: Needs, family: str) -> Range:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from edgeloop_components.compile.lone import Lone, read_lone
 from edgeloop_components.compile.lone_build import OutputError, replacing
-from edgeloop_components.fpga import digests
 from edgeloop_components.fpga.backend import patchable
 from edgeloop_components.fpga.boards import BOARDS
 from edgeloop_components.fpga.build import Built, Order, build, sources
-from edgeloop_components.fpga.calibration import Calibration, read_rows
+from edgeloop_components.fpga.calibration import Calibration, CalibrationError, read_rows
 from edgeloop_components.fpga.chosen import choose
 from edgeloop_components.fpga.kept import FACTS, Kept
 from edgeloop_components.fpga.page import page
 from edgeloop_components.fpga.quantise import Evidence, Floors, Found, read
+from edgeloop_components.fpga.whole import checked_bitstream, checked_folder, document
 from edgeloop_components.runtimes import ModelError
 from edgeloop_contracts.fpga import FpgaDesign
 from edgeloop_contracts.fpga_board import CERTIFICATE_FILE
@@ -87,7 +87,7 @@ def quantise_file(
 
     The width of what the folder `base` holds is kept where the design can be patched into it as `order` wants it.
     """
-    evidence, source, lone = _evidence(path, calibration, seed)
+    evidence, source, lone = _evidence(path, calibration, seed, progress)
     earlier = [] if base is None else _last_bits(base)
 
     def base_of(design: FpgaDesign) -> Kept | None:
@@ -105,7 +105,9 @@ def evidence_of(path: Path, calibration: Path | None, seed: int = 0) -> tuple[Ev
     return evidence, source
 
 
-def _evidence(path: Path, calibration: Path | None, seed: int) -> tuple[Evidence, str, Lone]:
+def _evidence(
+    path: Path, calibration: Path | None, seed: int, progress: Progress = lambda _: None
+) -> tuple[Evidence, str, Lone]:
     lone = read_lone(path)
     if not lone.classifier:
         raise ModelError(
@@ -114,8 +116,27 @@ def _evidence(path: Path, calibration: Path | None, seed: int) -> tuple[Evidence
     given, source = _rows(lone, calibration, seed)
     judged, ranged = given.rows[1::2], given.rows[::2]
     truth = given.truth(lone.adapted.classes)
+    for remark in given.remarks(lone.adapted.classes):
+        progress(remark)
+    _check_missing(lone, given)
     labels = lone.outputs(judged)["label"]
     return Evidence(judged, labels, None if truth is None else truth[1::2], ranged), source, lone
+
+
+def _check_missing(lone: Lone, given: Calibration) -> None:
+    """CalibrationError where the model has no answer to rows with missing values: nothing can agree with it there."""
+    import numpy as np
+
+    missing = given.rows[np.isnan(given.rows).any(axis=1)]
+    if not len(missing):
+        return
+    unanswered = int((~np.isfinite(lone.outputs(missing)["probabilities"])).any(axis=1).sum())
+    if unanswered:
+        raise CalibrationError(
+            f"{given.source or lone.path}: expected rows that the model has an answer to, found missing values in "
+            f"{len(missing):,} of {len(given.rows):,} rows, and no answer to {unanswered:,} of them: leave them out, or put "
+            "an imputer into the model"
+        )
 
 
 def _last_bits(folder: Path) -> list[int]:
@@ -157,30 +178,29 @@ def build_folder(
 
 
 def write_report(folder: Path) -> Mapping[str, Any]:
-    """Writes report.html of a built folder; its certificate. ModelError where it is none."""
-    certificate = _document(folder / CERTIFICATE_FILE)
-    widths = _document(folder / WIDTHS_FILE)
-    floor = _document(folder / FACTS)["floor"]
-    (folder / REPORT_FILE).write_text(page(str(widths["model"]), certificate, widths, floor))
+    """Writes report.html of a built folder, when all files are those of its certificate; the certificate. ModelError."""
+    certificate = checked_folder(folder)
+    widths, facts = (document(folder / name) for name in (WIDTHS_FILE, FACTS))
+    try:
+        text = page(str(widths["model"]), certificate, widths, facts["floor"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{folder}: expected {CERTIFICATE_FILE}, {WIDTHS_FILE} and {FACTS} with all figures, found a gap: {error!r}; "
+            "build it again"
+        ) from error
+    (folder / REPORT_FILE).write_text(text)
     return {**certificate, "widths": widths}
 
 
 def verified(folder: Path) -> tuple[Path, str]:
-    """The bitstream of a built folder and its board by openFPGALoader's name. ModelError when it is not the certificate's."""
-    figures = _document(folder / CERTIFICATE_FILE)["bitstream"]
-    path = folder / str(figures["bitstream"])
-    try:
-        found = digests.of_bytes(path.read_bytes())
-    except OSError as error:
-        raise ModelError(f"{path}: expected the bitstream of the certificate, found none") from error
-    if found != figures["sha256"]:
-        raise ModelError(f"{path}: expected {figures['sha256']}, as the certificate has it, found {found}")
-    return path, BOARDS[figures["board"]].loader
+    """The bitstream of a built folder and its board by openFPGALoader's name.
 
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: expected a document that `edgeloop fpga build` wrote: {error}") from error
-    return found
+    ModelError when it, or design.json, is not the certificate's.
+    """
+    path, figures = checked_bitstream(folder)
+    board = str(figures.get("board"))
+    if board not in BOARDS:
+        raise ModelError(
+            f"{folder / CERTIFICATE_FILE}: bitstream.board: expected one of {', '.join(BOARDS)}, found {board!r}"
+        )
+    return path, BOARDS[board].loader

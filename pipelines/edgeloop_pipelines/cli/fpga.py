@@ -13,9 +13,7 @@ from edgeloop_pipelines.cli.models import FileArgument, SeedOption, progress
 
 if TYPE_CHECKING:
     from edgeloop_components.fpga.build import Order
-    from edgeloop_components.fpga.estimate import Range
     from edgeloop_components.fpga.lone import Quantised
-    from edgeloop_components.fpga.parts import Part
 
 app = typer.Typer(help="An ONNX classifier on an FPGA: quantised, proven, built, loaded.", no_args_is_help=True)
 
@@ -30,8 +28,23 @@ AgreementOption = Annotated[
 LossOption = Annotated[
     float, typer.Option("--accuracy-loss", help="most accuracy lost, where there are labels", min=0, max=1)
 ]
+LEAST_BITS, MOST_BITS = 2, 16
+
+
+def _bits(given: int) -> int:
+    if given and not LEAST_BITS <= given <= MOST_BITS:
+        raise typer.BadParameter(f"expected {LEAST_BITS} to {MOST_BITS}, found {given}")
+    return given
+
+
 BitsOption = Annotated[
-    int, typer.Option("--bits", help="of weights or leaves; default: the fewest that hold", min=0, show_default=False)
+    int,
+    typer.Option(
+        "--bits",
+        help=f"of weights or leaves, {LEAST_BITS} to {MOST_BITS}; default: the fewest that hold",
+        callback=_bits,
+        show_default=False,
+    ),
 ]
 MultipliersOption = Annotated[int, typer.Option("--multipliers", help="of a perceptron's core: fewer fold more", min=1)]
 
@@ -156,8 +169,11 @@ def report_command(
         found = write_report(path)
         emit(found, lambda: _show(path / REPORT_FILE, rows_of(found, found["widths"])), as_json)
         return
+    from edgeloop_components.fpga.estimate import told
+    from edgeloop_components.fpga.parts import PARTS
+
     quantised = _quantised(path, calibration, agreement=agreement, accuracy_loss=accuracy_loss, bits=bits, seed=seed)
-    parts = _parts(quantised, multipliers)
+    parts = [told(quantised.found.design, part, multipliers) for part in PARTS.values()]
     emit({"file": str(path), "widths": quantised.document(), "parts": parts}, lambda: _fits(quantised, parts), as_json)
 
 
@@ -238,27 +254,6 @@ def _quantised(
         raise UserError(f"{calibration}: expected a CSV file of rows, found none", "--calibration FILE")
     floors = Floors(agreement, accuracy_loss)
     return quantise_file(file, calibration, floors, bits=bits, order=order, base=base, seed=seed, progress=progress)
-
-
-def _parts(quantised: Quantised, multipliers: int) -> list[dict[str, Any]]:
-    from edgeloop_components.fpga.estimate import shape_range
-    from edgeloop_components.fpga.parts import PARTS
-
-    return [_part(part, shape_range(quantised.found.design, part, multipliers)) for part in PARTS.values()]
-
-
-def _part(part: Part, found: Range) -> dict[str, Any]:
-    """`over`: what does not fit, or perhaps not: needed, available."""
-    over, perhaps = found.low.beyond(part.has), found.high.beyond(part.has)
-    return {
-        "part": part.name,
-        "fits": "no" if over else "perhaps" if perhaps else "yes",
-        "over": {name: list(pair) for name, pair in (over or perhaps).items()},
-        "luts": [found.low.luts, found.high.luts],
-        "available": part.has.luts,
-        "brams": [found.low.brams, part.has.brams],
-        "experimental": part.experimental,
-    }
 
 
 def _fits(quantised: Quantised, parts: list[dict[str, Any]]) -> None:
