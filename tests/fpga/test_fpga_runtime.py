@@ -295,7 +295,9 @@ def test_a_version_ends_in_a_signed_image_that_a_simulated_board_serves(tmp_path
     assert all((proof["rows"], proof["golden_rows"]) == (4000, 32) for proof in proofs)
     board = loads(FpgaBoard, (made.folder / "board.json").read_bytes())
     assert (board.board, board.baud, board.bitstream) == ("ice40_generic", 115_200, "bitstream.bin")
-    tried = [json.loads((folder / "widths.json").read_text())["tried"] for folder in (made.folder, again.folder)]
+    widths = [json.loads((folder / "widths.json").read_text()) for folder in (made.folder, again.folder)]
+    assert [one["chosen"] for one in widths] == ["searched", "taken over"]
+    tried = [one["tried"] for one in widths]
     assert len(tried[0]) > 1
     assert [one["bits"] for one in tried[1]] == [tried[0][-1]["bits"]]
     _serve_image(loop, made.folder, model, tmp_path)

@@ -73,12 +73,17 @@ def _forget(base: Path) -> None:
     (base / "certificate.json").write_text('{"bitstream": {}}')
 
 
+def _lose(base: Path) -> None:
+    (base / "placed.gz").unlink()
+
+
 DAMAGES = [
     (_cut, "placed.gz: expected sha256:"),
     (_flip, "placed.gz: expected sha256:"),
     (_pack_another, "placed.gz: expected sha256:"),
     (_believe, "placed-facts.json: expected sha256:"),
     (_forget, "certificate.json: expected a digest bitstream.placed_facts"),
+    (_lose, "placed.gz: expected a file, found none"),
 ]
 
 

@@ -54,14 +54,19 @@ def write(folder: Path, placed: bytes, facts: Mapping[str, Any]) -> str:
 
 def read(folder: Path) -> Kept | None:
     """What a folder has placed; None where it has nothing. Damaged, with the file's name, expected and found."""
-    try:
-        facts, certificate = ((folder / name).read_bytes() for name in (FACTS, CERTIFICATE_FILE))
-        packed = (folder / PLACED).read_bytes()
-    except OSError:
+    if not (folder / FACTS).exists():
         return None
+    facts, packed, certificate = (_content(folder / name) for name in (FACTS, PLACED, CERTIFICATE_FILE))
     _held(folder / FACTS, facts, _digest(folder / CERTIFICATE_FILE, certificate, "bitstream", "placed_facts"))
     _held(folder / PLACED, packed, _digest(folder / FACTS, facts, "placed"))
     return Kept(json.loads(facts), {PLACED: packed, FACTS: facts})
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Damaged(f"{path}: expected a file, found none ({error.strerror})") from error
 
 
 def _digest(path: Path, content: bytes, *names: str) -> str:
