@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["collect", "workplace"]
+__all__ = ["collect", "workplace", "workplace_inside"]
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = Path("/proc/self/ns/pid")
@@ -48,6 +48,20 @@ def workplace(parent: Path, prefix: str) -> Iterator[Path]:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def workplace_inside(folder: Path, prefix: str) -> Iterator[Path]:
+    """As `workplace`, in a folder that is made where it is not there, and goes again where nothing came into it. OSError."""
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with workplace(folder, prefix) as work:
+            yield work
+    finally:
+        if new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def collect(parent: Path, prefix: str, suffix: str = "") -> None:

@@ -184,9 +184,15 @@ def test_a_missing_tool_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, 
 @YOSYS
 def test_a_tool_that_fails_leaves_its_log(tmp_path: Path) -> None:
     files = {**_files(1), "top.v": TOP.replace("endmodule", "")}
-    with pytest.raises(tools.ToolFailed, match=r"yosys failed \(exit code 1\):\n.*ERROR") as caught:
+    log = tmp_path / "out.log"
+    with (
+        pytest.raises(tools.ToolFailed, match=r"yosys failed \(exit code 1\):\n.*ERROR") as caught,
+        tools.keeping_log(log),
+    ):
         backend.bitstream(files, "ice40-up5k", "", tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["out.log"] == [caught.value.log.name]
+    assert list(tmp_path.iterdir()) == [log] == [caught.value.log]
+    assert "ERROR" in log.read_text()
+    assert caught.value.hint == f"its log: {log}"
 
 
 NUMBERS = {"ecp5-25k": "41111043", "ecp5-45k": "41112043", "ecp5-85k": "41113043"}  # a part loads its own number only

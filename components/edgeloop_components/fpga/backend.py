@@ -4,17 +4,14 @@ A design is placed with placeholder images and the real ones are patched in. Wha
 (`kept`), so that another version of the same shape needs the last two steps alone (`patch`).
 All times are static estimates of nextpnr for one seed; nothing here has run on hardware.
 Refuses what does not fit (DoesNotFit, before nextpnr), what is too slow for the board's clock (TooSlow), and a patch of
-another shape (NotPatchable). Tools fail with ToolMissing and ToolFailed; the log is kept then.
+another shape (NotPatchable). Tools fail with ToolMissing and ToolFailed.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +24,13 @@ from edgeloop_components.fpga.images import memories_of, placeholders
 from edgeloop_components.fpga.kept import Damaged, Kept
 from edgeloop_components.fpga.parts import Part, part_of
 from edgeloop_components.fpga.placing import Job, place
-from edgeloop_components.fpga.tools import Ran, ToolFailed, run, versions
+from edgeloop_components.fpga.tools import Ran, run, versions
+from edgeloop_components.workplace import workplace_inside
 
 __all__ = ["Figures", "TooSlow", "bitstream", "patch", "patchable", "shape_of", "tools_of"]
 
 Progress = Callable[[str], None]
+PREFIX = ".place-"  # of the folder to work in, inside the one that is written
 
 
 class TooSlow(ValueError):  # noqa: N818 - it is read as a sentence
@@ -94,7 +93,7 @@ def bitstream(
     """
     job = _job(files, part, board, front)
     found = versions(tools_of(job.part))
-    with _work(out) as work:
+    with workplace_inside(out, PREFIX) as work:
         facts = {**place(job, work, progress), "tools": found, "shape": job.shape}
         sealed = kept.write(work, (work / job.family.placed).read_bytes(), facts)
         figures = _finish(job, work, facts, progress, sealed=sealed, fresh=True)
@@ -148,7 +147,7 @@ def patch(
     job = _job(files, part, board, front)
     if not _same(job, base):
         raise NotPatchable("expected a placed design of the same shape, part, board and tools, found another")
-    with _work(out) as work:
+    with workplace_inside(out, PREFIX) as work:
         for name, content in base.files.items():
             (work / name).write_bytes(content)
         (work / job.family.placed).write_bytes(base.text)
@@ -160,21 +159,6 @@ def patch(
 def _job(files: Mapping[str, str], part: str, board: str, front: str) -> Job:
     row = part_of(part)
     return Job(files=files, part=row, board=board_of(row, board, front), front=front)
-
-
-@contextmanager
-def _work(out: Path) -> Iterator[Path]:
-    """A folder to work in beside `out`. After a tool failed its log stays, as `<out>.log`."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        yield work
-    except ToolFailed as error:
-        kept = out.with_name(out.name + ".log")
-        shutil.copyfile(error.log, kept)
-        raise ToolFailed(str(error), kept, f"the whole log: {kept}") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _publish(job: Job, work: Path, out: Path, figures: Figures) -> None:

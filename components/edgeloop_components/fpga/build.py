@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,9 @@ from edgeloop_components.fpga.boards import Board, board_of
 from edgeloop_components.fpga.estimate import check, shape_range, ways_to_fit
 from edgeloop_components.fpga.kept import Kept
 from edgeloop_components.fpga.parts import Part, part_of
+from edgeloop_components.fpga.tools import keeping_log
 from edgeloop_components.fpga.whole import RTL_FOLDER
+from edgeloop_components.workplace import workplace_inside
 from edgeloop_contracts import digest_of, dumps
 from edgeloop_contracts.fpga import FpgaDesign
 from edgeloop_contracts.fpga_board import CERTIFICATE_FILE, DESIGN_FILE, SIMULATION_FILE
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["HARDWARE", "RTL_FOLDER", "Built", "Order", "build", "checked", "difference", "proven", "sources"]
 
 Progress = Callable[[str], None]
+PREFIX = ".build-"  # of the folder to work in, inside the one that is written
 PROVEN_ROWS = 4_000
 HARDWARE = "not run on hardware: simulation, and static timing of nextpnr"
 
@@ -109,17 +111,19 @@ def build(
     progress: Progress = lambda _: None,
     base: Path | None = None,
     golden: Rows | None = None,
+    log: Path | None = None,
 ) -> Built:
-    """Builds into `out`, proving on the golden rows, the rows [n, features] and more. The errors of rtl, proof and backend."""
+    """Builds into `out`, proving on the golden rows, the rows [n, features] and more. The errors of rtl, proof and backend.
+
+    What a tool that failed has said is kept as `log`, `<out>.log` where that is None.
+    """
     from edgeloop_components.fpga.proof import program
 
     files = sources(design, order)
     for remark in checked(design, order):
         progress(remark)
     placed = None if base is None else patchable(files, order.part, order.board, base, progress, front=order.front)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
+    with keeping_log(log or out.with_name(f"{out.name}.log")), workplace_inside(out, PREFIX) as work:
         (work / DESIGN_FILE).write_text(dumps(design) + "\n")
         _write_sources(files, work / RTL_FOLDER)
         proof = proven(design, files, rows, order, progress, golden=golden)
@@ -129,8 +133,6 @@ def build(
         certificate = _certificate(design, files, proof, figures, _digests(work))
         (work / CERTIFICATE_FILE).write_text(json.dumps(certificate, indent=1) + "\n")
         _publish(work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return Built(figures, certificate)
 
 

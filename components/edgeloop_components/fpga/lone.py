@@ -171,7 +171,8 @@ def build_folder(
             f"{out}: expected an empty folder or a built design, found other files", "--force replaces it"
         )
     with replacing(out) as folder:
-        built = build(quantised.found.design, quantised.rows, order, folder, progress=progress, base=out)
+        log = out.with_name(f"{out.name}.log")
+        built = build(quantised.found.design, quantised.rows, order, folder, progress=progress, base=out, log=log)
         (folder / WIDTHS_FILE).write_text(json.dumps(quantised.document(), indent=1) + "\n")
         write_report(folder)
     return built

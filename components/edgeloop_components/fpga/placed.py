@@ -7,9 +7,9 @@ made it. Nothing is taken from there but what has the digests of that, is of the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ from edgeloop_components.fpga.backend import Figures, patchable, shape_of
 from edgeloop_components.fpga.build import Order, sources
 from edgeloop_components.fpga.kept import FILES
 from edgeloop_components.package import cache
+from edgeloop_components.workplace import collect, workplace
 from edgeloop_contracts.fpga import FpgaDesign
 from edgeloop_contracts.fpga_board import CERTIFICATE_FILE
 
 __all__ = ["find", "keep", "widths"]
 
 FOLDER, NOTE = "fpga-placed", "edgeloop.json"
+PREFIX = ".new-"
 
 
 def find(design: FpgaDesign, order: Order, progress: Callable[[str], None] = lambda _: None) -> Path | None:
@@ -58,15 +60,14 @@ def keep(figures: Figures, bits: int, made: Path) -> None:
     if not figures.patchable or figures.patched:
         return
     place = _place(figures.shape)
-    work = Path(tempfile.mkdtemp(prefix=".", dir=place.parent))
-    old = work.with_name(work.name + ".old")
-    try:
+    collect(place.parent, PREFIX, ".old")
+    # OSError: another build was faster, or the disk is full: the next one places again
+    with contextlib.suppress(OSError), workplace(place.parent, PREFIX) as work:
         for name in (*FILES, CERTIFICATE_FILE):
             shutil.copyfile(made / name, work / name)
         (work / NOTE).write_text(json.dumps({"part": figures.part, "board": figures.board, "bits": bits}) + "\n")
+        old = work.with_name(work.name + ".old")
         if place.exists():
             place.rename(old)
         work.rename(place)
-    except OSError:  # another build was faster, or the disk is full: the next one places again
-        shutil.rmtree(work, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

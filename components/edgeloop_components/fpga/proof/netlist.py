@@ -18,6 +18,7 @@ from pathlib import Path
 from edgeloop_components.fpga.proof.program import QUIET_BITS
 from edgeloop_components.fpga.proof.verilate import Bench
 from edgeloop_components.fpga.tools import run
+from edgeloop_components.workplace import workplace
 
 __all__ = ["NETLIST", "NetlistError", "netlist"]
 
@@ -62,8 +63,7 @@ def netlist(
     family = FAMILIES.get(synthesis.split(maxsplit=1)[0] if synthesis else "")
     if family is None:
         raise NetlistError(f"synthesis: expected one of {', '.join(FAMILIES)} and its options, found {synthesis!r}")
-    with tempfile.TemporaryDirectory(prefix="edgeloop-netlist-") as made:
-        folder = Path(made)
+    with workplace(Path(tempfile.gettempdir()), "edgeloop-netlist-") as folder:
         for name, text in files.items():
             (folder / name).write_text(text)
         sources = " ".join(name for name in files if name.endswith(".v"))

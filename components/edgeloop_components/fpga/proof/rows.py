@@ -15,6 +15,7 @@ from typing import Any
 
 from edgeloop_components.fpga.proof.program import answers
 from edgeloop_components.fpga.quantise import vector
+from edgeloop_components.workplace import workplace
 from edgeloop_contracts.codec import digest_of
 from edgeloop_contracts.fpga import FpgaDesign
 from edgeloop_contracts.fpga_frame import Frame, Layout, Operation, encode_id, encode_request, reply_parser
@@ -67,8 +68,8 @@ def expected(design: FpgaDesign, rows: Any) -> Expected:
 
 def compared(want: Expected, board: Path, what: str) -> Compared:
     """All rows at once through a board that takes bytes; then its ID. ProofError, beginning with `what`; SimulatorFailed."""
-    with tempfile.TemporaryDirectory() as made:
-        cycles = Path(made, "cycles")
+    with workplace(Path(tempfile.gettempdir()), "edgeloop-cycles-") as made:
+        cycles = made / "cycles"
         raw = answers(board, b"".join(want.requests) + encode_request(Operation.ID, 0), cycles)
         clocks = [int(line) for line in cycles.read_text().split()][: len(want.requests)]
     _check(want, reply_parser().feed(raw), what)

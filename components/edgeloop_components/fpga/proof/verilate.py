@@ -15,11 +15,14 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.resources import files as resources
 from pathlib import Path
+
+from edgeloop_components.lifeline import die_with_parent
+from edgeloop_components.workplace import workplace
 
 __all__ = ["Bench", "SimulatorFailed", "SimulatorMissing", "built", "versions"]
 
@@ -93,8 +96,7 @@ def built(files: Mapping[str, str], bench: Bench, harness: Mapping[str, str] | N
     harness = harness or {name: _resource(name) for name in ("harness.cpp", bench.board)}
     program = cache_folder() / f"{_key(sources, harness, bench)}.sim"
     if not program.is_file():
-        with _workplace() as name:
-            work = Path(name)
+        with _workplace() as work:
             for file, text in {**sources, **harness}.items():
                 (work / file).write_text(text)
             _verilate(work, sorted(sources), bench)
@@ -114,10 +116,10 @@ def _key(sources: Mapping[str, str], harness: Mapping[str, str], bench: Bench) -
     return state.hexdigest()[:40]
 
 
-def _workplace() -> tempfile.TemporaryDirectory[str]:
+def _workplace() -> AbstractContextManager[Path]:
     """In the cache, so that what is built there can be moved to its place."""
     cache_folder().mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix=".build-", dir=cache_folder())
+    return workplace(cache_folder(), ".build-")
 
 
 def _verilate(work: Path, sources: Sequence[str], bench: Bench) -> None:
@@ -148,9 +150,9 @@ def _runtime(flags: Sequence[str]) -> list[Path]:
     for name, target in zip(RUNTIME, objects, strict=True):
         if not target.is_file():
             with _workplace() as work:
-                made = Path(work, "made.o")
+                made = work / "made.o"
                 place = [f for f in flags if not f.startswith("-I") or str(_root()) in f]
-                _run(["g++", "-O2", *place, "-c", str(_root() / "include" / name), "-o", str(made)], Path(work), "g++")
+                _run(["g++", "-O2", *place, "-c", str(_root() / "include" / name), "-o", str(made)], work, "g++")
                 made.replace(target)
     return objects
 
@@ -158,7 +160,14 @@ def _runtime(flags: Sequence[str]) -> list[Path]:
 def _run(words: Sequence[str], folder: Path, what: str, environment: Mapping[str, str] | None = None) -> None:
     try:
         done = subprocess.run(
-            words, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", timeout=PATIENCE_S
+            words,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PATIENCE_S,
+            preexec_fn=die_with_parent,
         )
     except subprocess.TimeoutExpired:
         raise SimulatorFailed(f"{what}: expected an end within {PATIENCE_S:g} s, found none") from None
