@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 import samples
 
+from edgeloop_components.fpga import tools
 from edgeloop_components.fpga.build import Order, build, checked, difference, sources
 from edgeloop_components.fpga.calibration import CalibrationError, read_rows
 from edgeloop_components.fpga.estimate import IDENTITY, DoesNotFit, shape_range
+from edgeloop_components.fpga.families import FAMILIES, needs_of
 from edgeloop_components.fpga.images import memories_of, shape_digest
 from edgeloop_components.fpga.lone import verified, write_report
 from edgeloop_components.fpga.page import page, rows_of
@@ -175,7 +177,29 @@ def test_memories_are_counted_as_they_are_written(bits: int, sizes: tuple[int, .
 @pytest.mark.parametrize(("part", "brams"), [("ice40-up5k", 6), ("ice40-hx8k", 6), ("ecp5-25k", 4), ("gw2a-18", 4)])
 def test_block_rams_are_those_that_the_tools_counted(part: str, brams: int) -> None:
     found = shape_range(samples.perceptron(bits=8, sizes=(12, 32, 16, 4)), PARTS[part], 4)
-    assert (found.low.brams, found.high.brams) == (brams, brams)  # of the table in docs/fpga.md
+    assert (found.low.brams, found.high.brams) == (brams, brams)
+
+
+@TOOLS
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("part", "bits", "sizes", "brams"),
+    [("ecp5-25k", 5, (40, 140, 90, 2), 12), ("ice40-up5k", 11, (20, 30, 7), 8)],
+)
+def test_yosys_counts_as_many_block_rams(
+    part: str, bits: int, sizes: tuple[int, ...], brams: int, tmp_path: Path
+) -> None:
+    design, order = samples.perceptron(bits=bits, sizes=sizes), Order(part=part)
+    files = sources(design, order)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    verilog = " ".join(sorted(name for name in files if name.endswith(".v")))
+    tools.run(
+        "yosys", ["-q", "-p", f"read_verilog {verilog}; {order.row.synth} -top top; tee -o s stat -json"], tmp_path
+    )
+    cells = json.loads((tmp_path / "s").read_text())["design"]["num_cells_by_type"]
+    counted = needs_of(cells, FAMILIES[order.row.family]).brams
+    assert counted == shape_range(design, order.row, 4).low.brams == brams
 
 
 def test_what_does_not_fit_for_its_columns_is_refused_before_the_proof() -> None:

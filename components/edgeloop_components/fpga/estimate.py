@@ -6,6 +6,7 @@ tries. The figures of `shape_range` were fitted to this project's own cores (doc
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -113,9 +114,12 @@ def _perceptron(design: FpgaDesign, net: FpgaPerceptron, part: Part, multipliers
     )
 
 
+@functools.cache
 def _blocks(depth: int, width: int, family: str) -> int:
-    """Block RAMs of a memory in the form that takes fewest, as yosys maps it."""
-    return min(-(-depth // words) * -(-width // bits) for words, bits in RAM_FORMS[family])
+    """Block RAMs that a memory takes at least, its columns in forms as yosys maps them: 20 bits of 8,192 as 18 and 2."""
+    if width <= 0:
+        return 0
+    return min(-(-depth // words) + _blocks(depth, width - bits, family) for words, bits in RAM_FORMS[family])
 
 
 def ways_to_fit(design: FpgaDesign, part: Part, multipliers: int) -> list[str]:
