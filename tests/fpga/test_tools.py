@@ -100,7 +100,6 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
         env={**os.environ},
     )
     told, *left = done.stdout.splitlines()
-    assert "tool failed (exit code 1): the disk of " in json.loads(told)["message"]
-    assert json.loads(told)["message"].endswith(" is full")
+    assert json.loads(told)["message"] == f"tool failed (exit code 1): the disk at {disk} is full"
     assert "free space there" in json.loads(told)["hint"]
     assert not [name for name in left if name.startswith(".")]

@@ -129,7 +129,9 @@ def run(name: str, arguments: Sequence[str], folder: Path, progress: Progress = 
             raise
     seconds = time.monotonic() - started_s
     if status and _full(folder):
-        raise ToolFailed(f"{name} failed ({_ending(status)}): the disk of {folder} is full", log, "free space there")
+        raise ToolFailed(
+            f"{name} failed ({_ending(status)}): the disk at {_disk(folder)} is full", log, "free space there"
+        )
     if status:
         raise ToolFailed(f"{name} failed ({_ending(status)}):\n{_last(log) or 'it said nothing'}", log)
     return Ran(seconds, usage[0], usage[1])
@@ -159,6 +161,12 @@ def _full(folder: Path) -> bool:
     except OSError as error:
         return error.errno in FULL
     return False
+
+
+def _disk(folder: Path) -> Path:
+    """Where the folder's disk is mounted."""
+    place = folder.resolve()
+    return next(path for path in (place, *place.parents) if path.is_mount())
 
 
 def _wait(
