@@ -114,6 +114,8 @@ def test_commands_for_a_model_of_your_own(tmp_path: Path) -> None:
 
 def _model(folder: Path) -> Path:
     found = sorted(folder.glob(".edgeloop/runs/*/artifacts/**/version.json"))
+    if not found:
+        pytest.skip("the commands before, which train the model, were not run")
     return found[-1].parent
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -228,6 +228,7 @@ def valid_models() -> list[bytes]:
         max_size=6,
     ),
 )
+@example(which=2, changes=[(0.0625, "e", 7)])  # a name that is not UTF-8
 def test_whatever_is_in_a_file_it_works_or_is_refused(which: int, changes: list[tuple[float, str, int]]) -> None:
     """Bytes set, flipped, removed, inserted: code comes out, or a ModelError; never another exception."""
     data = bytearray(valid_models()[which])

@@ -34,7 +34,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_row_of_the_table_is_whole() -> None:
     """A name, platforms, and a tight limit for parity, or what a quantised model is judged on in its place."""
-    assert {"fpga", "native", "onnxruntime"} == RUNTIMES.keys()
+    assert {"fpga", "fpga-sim", "native", "onnxruntime"} == RUNTIMES.keys()
     for name, runtime in RUNTIMES.items():
         assert runtime.name == name
         assert runtime.platforms
@@ -48,7 +48,7 @@ def test_a_runtime_without_a_row_is_refused_with_those_that_have_one(runtime: st
     """The message lists the known."""
     with pytest.raises(
         RuntimeRefused,
-        match=rf"target t: expected a runtime of this edgeloop \(fpga, native, onnxruntime\), got {runtime}",
+        match=rf"target t: expected a runtime of this edgeloop \(fpga, fpga-sim, native, onnxruntime\), got {runtime}",
     ):
         runtime_for(replace(target("native"), runtime=runtime))  # type: ignore[arg-type]
 

@@ -114,6 +114,11 @@ def _input(inputs: Sequence[Tensor], used: set[str]) -> Tensor:
 
 
 def _node(node: Any, opsets: Mapping[str, int]) -> Node:
+    broken = [
+        name for name in (node.op_type, node.domain, node.name, *node.input, *node.output) if isinstance(name, bytes)
+    ]
+    if broken:  # what protobuf gives where a text is not UTF-8
+        raise ModelError(f"a node: expected names in UTF-8, found the bytes {broken[0][:80]!r}")
     domain = _domain(node.domain)
     bare = Node(domain, node.op_type, opsets.get(domain, 0), node.name, tuple(node.input), tuple(node.output))
     if domain not in opsets:
