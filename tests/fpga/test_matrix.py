@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,17 +21,10 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    made = tmp_path_factory.mktemp("matrix")
-    yield made
-    shutil.rmtree(made)
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.model}-{case.part}")
-def test_bars_hold(case: Case, folder: Path) -> None:
-    """With the first perceptron also: one of the same shape, patched."""
-    for _, line, missed in run([case], folder):
+def test_bars_hold(case: Case, tmp_path: Path) -> None:
+    """With a perceptron also: one of the same shape, patched."""
+    for _, line, missed in run([case], tmp_path):
         assert missed == (), line
 
 
