@@ -263,6 +263,7 @@ def test_an_image_holds_the_onnxruntime_that_showed_parity() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_onnxruntime_image_of_another_platform(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -182,6 +182,7 @@ def test_block_rams_are_those_that_the_tools_counted(part: str, brams: int) -> N
 
 @TOOLS
 @pytest.mark.slow
+@pytest.mark.fpga_matrix
 @pytest.mark.parametrize(
     ("part", "bits", "sizes", "brams"),
     [("ecp5-25k", 5, (40, 140, 90, 2), 12), ("ice40-up5k", 11, (20, 30, 7), 8)],

@@ -156,6 +156,7 @@ def test_the_loop_closes_by_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("rain")
 def test_kills_lose_and_double_nothing(tmp_path: Path) -> None:
     """A short stream with SIGKILL of every part, in a run, in a rollout and in between: every sum is what was answered."""

@@ -49,7 +49,7 @@ def measured(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     ("runtime", "platform", "least_mib", "most_mib"),
     [
         ("native", host_platform(), 0, 8),
-        pytest.param("native", FOREIGN, 0, 8, marks=pytest.mark.slow),
+        pytest.param("native", FOREIGN, 0, 8, marks=[pytest.mark.slow, pytest.mark.long]),
         ("onnxruntime", host_platform(), 16, 1024),
     ],
 )
