@@ -240,3 +240,23 @@ def test_what_nodes_lend_is_said_once(
     for name, value in known.items():
         monkeypatch.setenv(name, value)
     assert lent() == expected
+
+
+def test_what_kfp_does_to_print_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps side by side: the first to end puts back Python's `print`, the second the first one's."""
+    import builtins
+
+    from kfp.local.logging_utils import indented_print
+
+    from edgeloop_pipelines.local.run import _print_as_before
+
+    before = builtins.print
+    monkeypatch.setattr(builtins, "print", before)
+    with _print_as_before():
+        one, other = indented_print(), indented_print()
+        one.__enter__()
+        other.__enter__()
+        one.__exit__(None, None, None)
+        other.__exit__(None, None, None)
+        assert builtins.print is not before
+    assert builtins.print is before

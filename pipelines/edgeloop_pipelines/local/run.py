@@ -11,6 +11,7 @@ kill the steps first.
 from __future__ import annotations
 
 import argparse
+import builtins
 import contextlib
 import ctypes
 import json
@@ -87,7 +88,13 @@ def run_locally(pipeline: Any, arguments: Mapping[str, Any], root: Path, *, log:
     scratch = root / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     names = {EVENTS: str(events), LOG: getattr(log, "name", ""), "TMPDIR": str(scratch), **lent()}
-    with _environment(names), contextlib.redirect_stdout(log), _logging_to(log), warnings.catch_warnings():
+    with (
+        _environment(names),
+        contextlib.redirect_stdout(log),
+        _logging_to(log),
+        _print_as_before(),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter(
             "ignore"
         )  # kfp warns of what a cluster has and this machine has not: images, node affinity
@@ -112,6 +119,16 @@ def _environment(names: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+@contextlib.contextmanager
+def _print_as_before() -> Iterator[None]:
+    """kfp puts an indenting `print` in the place of Python's; steps that run side by side leave one of theirs behind."""
+    before = builtins.print
+    try:
+        yield
+    finally:
+        builtins.print = before
 
 
 @contextlib.contextmanager
