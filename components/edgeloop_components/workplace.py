@@ -15,34 +15,23 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgeloop_components.processes import alive, pid_namespace, start_time
+
 __all__ = ["collect", "workplace", "workplace_inside"]
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_NAMESPACE = Path("/proc/self/ns/pid")
 
 
 def _here() -> str:
     """This machine since it was started, and this pid namespace of it; eight hex digits."""
-    return hashlib.sha256(f"{_BOOT.read_text().strip()} {_NAMESPACE.stat().st_ino}".encode()).hexdigest()[:8]
-
-
-def _start_time(pid: int) -> str:
-    """Field 22 of /proc/<pid>/stat; the name before it may hold anything. OSError when there is no such process."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-
-
-def _alive(pid: int, start_time: str) -> bool:
-    try:
-        return _start_time(pid) == start_time
-    except OSError:
-        return False
+    return hashlib.sha256(f"{_BOOT.read_text().strip()} {pid_namespace()}".encode()).hexdigest()[:8]
 
 
 @contextlib.contextmanager
 def workplace(parent: Path, prefix: str) -> Iterator[Path]:
     """A new folder in `parent`, removed at the end where it is still there; those that dead processes left go first. OSError."""
     collect(parent, prefix)
-    owner = f"{_here()}-{os.getpid()}-{_start_time(os.getpid())}-"
+    owner = f"{_here()}-{os.getpid()}-{start_time(os.getpid())}-"
     work = Path(tempfile.mkdtemp(prefix=prefix + owner, dir=parent))
     try:
         yield work
@@ -70,7 +59,7 @@ def collect(parent: Path, prefix: str, suffix: str = "") -> None:
     with os.scandir(parent) as entries:
         found = [(entry, match) for entry in entries if (match := name.fullmatch(entry.name))]
     for entry, match in found:
-        if _alive(int(match[1]), match[2]):
+        if alive(int(match[1]), match[2]):
             continue
         with contextlib.suppress(OSError):
             if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.getuid():

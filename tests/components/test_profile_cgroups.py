@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from edgeloop_components.processes import alive
 from edgeloop_components.profile.cgroup_simulator import SimulatedTree
 from edgeloop_components.profile.cgroup_v1 import V1Groups
 from edgeloop_components.profile.cgroup_v2 import V2Groups
@@ -22,7 +23,6 @@ from edgeloop_components.profile.cgroups import (
     Groups,
     Limits,
     Usage,
-    alive,
     cores_of,
     field_of,
     mounts_of,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeloop_components.fpga import digests
+from edgeloop_components.fpga.kept import FACTS, PLACED
 from edgeloop_components.runtimes import ModelError
 from edgeloop_contracts import ContractError, digest_of, loads
 from edgeloop_contracts.fpga import FpgaDesign
@@ -20,7 +21,6 @@ from edgeloop_contracts.fpga_board import CERTIFICATE_FILE, DESIGN_FILE
 __all__ = ["RTL_FOLDER", "checked_bitstream", "checked_folder", "document", "field"]
 
 RTL_FOLDER = "rtl"
-FACTS, PLACED = "placed-facts.json", "placed.gz"
 
 
 def document(path: Path) -> dict[str, Any]:
@@ -49,8 +49,11 @@ def field(path: Path, found: Mapping[str, Any], kind: type, *names: str) -> Any:
 
 def checked_bitstream(folder: Path) -> tuple[Path, Mapping[str, Any]]:
     """The bitstream, with its figures, when it and design.json are those of the certificate. ModelError."""
+    return _checked_bitstream(folder, document(folder / CERTIFICATE_FILE))
+
+
+def _checked_bitstream(folder: Path, certificate: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any]]:
     path = folder / CERTIFICATE_FILE
-    certificate = document(path)
     figures: Mapping[str, Any] = field(path, certificate, dict, "bitstream")
     name, sha256 = (field(path, certificate, str, "bitstream", key) for key in ("bitstream", "sha256"))
     _same(folder / name, digests.of_bytes(_content(folder / name)), sha256)
@@ -60,8 +63,8 @@ def checked_bitstream(folder: Path) -> tuple[Path, Mapping[str, Any]]:
 
 def checked_folder(folder: Path) -> dict[str, Any]:
     """The certificate, when all files are those of it. ModelError with file, expected and found."""
-    checked_bitstream(folder)
     certificate = document(folder / CERTIFICATE_FILE)
+    _checked_bitstream(folder, certificate)
     for path, expected in _expected(folder, certificate):
         _same(path, digests.of_bytes(_content(path)), expected)
     _agree(folder, certificate)

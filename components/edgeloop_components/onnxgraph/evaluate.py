@@ -28,8 +28,8 @@ IR_VERSION = 10
 
 
 def can_evaluate(node: Node) -> bool:
-    """Whether it is an operator of ONNX's own sets without a graph inside, and draws nothing."""
-    drawn = node.op in RANDOM or node.op == "Dropout"  # whether Dropout draws depends on training: operators know
+    """Whether it is an operator of ONNX's own sets without a graph inside. Those in RANDOM are refused before."""
+    drawn = node.op == "Dropout"  # whether it draws depends on training: operators know
     return (
         node.domain in ("", "ai.onnx.ml")
         and not drawn

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from edgeloop_components.processes import alive
 from edgeloop_components.profile.cgroups import (
     ENTER,
     PERIOD_US,
@@ -18,7 +19,6 @@ from edgeloop_components.profile.cgroups import (
     Limits,
     Tree,
     Usage,
-    alive,
     cores_of,
     field_of,
     new_name,

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from edgeloop_components.processes import pid_namespace, start_time
+
 __all__ = [
     "ENTER",
     "PERIOD_US",
@@ -35,7 +37,6 @@ __all__ = [
     "Limits",
     "Tree",
     "Usage",
-    "alive",
     "base_folder",
     "cores_of",
     "field_of",
@@ -157,26 +158,9 @@ class Files:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _start_time(pid: int) -> str:
-    """Field 22 of /proc/<pid>/stat; the name before it may hold anything."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-
-
-def alive(pid: int, start_time: str) -> bool:
-    """Whether the very process that began then still runs: ids are used again."""
-    try:
-        return _start_time(pid) == start_time
-    except OSError:
-        return False
-
-
-def _pid_namespace() -> int:
-    return os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - a link into the kernel
-
-
 def new_name() -> str:
     """A name for a group of this process."""
-    return f"{PREFIX}-{_pid_namespace()}-{os.getpid()}-{_start_time(os.getpid())}-{next(_serial)}"
+    return f"{PREFIX}-{pid_namespace()}-{os.getpid()}-{start_time(os.getpid())}-{next(_serial)}"
 
 
 def owner_of(name: str) -> tuple[int, str] | None:
@@ -185,7 +169,7 @@ def owner_of(name: str) -> tuple[int, str] | None:
     A group of another process namespace is not ours: whether its owner lives cannot be told from here.
     """
     found = _NAME.fullmatch(name)
-    return (int(found[2]), found[3]) if found and int(found[1]) == _pid_namespace() else None
+    return (int(found[2]), found[3]) if found and int(found[1]) == pid_namespace() else None
 
 
 def field_of(text: str, name: str) -> int:

@@ -12,6 +12,7 @@ import typer
 from edgeloop_contracts import OfflinePlan, to_json
 from edgeloop_contracts.fit import lent_in
 from edgeloop_pipelines.cli.console import JsonOption, UserError, console, emit, say, table
+from edgeloop_pipelines.cli.nodes import MirrorOption, NodesOption, RegistryOption
 from edgeloop_pipelines.cli.stores import HomeOption
 
 if TYPE_CHECKING:
@@ -37,14 +38,9 @@ def command(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="folder of its own that gets one ImagePrePullJob a file")
     ] = None,
-    nodes: Annotated[
-        Path | None, typer.Option(help="YAML with Node objects, as `kubectl get nodes -o yaml` gives")
-    ] = None,
-    registry: Annotated[str, typer.Option(help="where nodes pull images from")] = "edgeloop.local",
-    mirror: Annotated[
-        list[str] | None,
-        typer.Option(metavar="GROUP=HOST[:PORT]", help="a site's pull-through registry, for the nodes of a group"),
-    ] = None,
+    nodes: NodesOption = None,
+    registry: RegistryOption = "edgeloop.local",
+    mirror: MirrorOption = None,
     lend: Annotated[
         str,
         typer.Option(envvar="EDGELOOP_NODES_LEND", help="what every node lends to images, such as python3.11"),

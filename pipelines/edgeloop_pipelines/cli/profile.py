@@ -12,6 +12,7 @@ import typer
 
 from edgeloop_pipelines.cli.console import JsonOption, Unavailable, UserError, emit, say
 from edgeloop_pipelines.cli.models import FileArgument, RuntimeOption, SeedOption, progress, runtime_of
+from edgeloop_pipelines.cli.nodes import RegistryOption
 from edgeloop_pipelines.cli.profile_show import check_plot, document, documents, draw_all, show_all
 from edgeloop_pipelines.cli.stores import HomeOption, open_objects
 
@@ -48,7 +49,7 @@ def command(
             "--job", metavar="FOLDER", help="write a Job that measures on a node of the group", show_default=False
         ),
     ] = None,
-    registry: Annotated[str, typer.Option("--registry", help="where nodes pull images from")] = "edgeloop.local",
+    registry: RegistryOption = "edgeloop.local",
     load_image: Annotated[
         str,
         typer.Option(

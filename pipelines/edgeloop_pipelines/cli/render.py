@@ -12,6 +12,7 @@ import typer
 from edgeloop_contracts import ContractError, Loop, Package, from_json, groups_of
 from edgeloop_contracts.fit import lent_in
 from edgeloop_pipelines.cli.console import JsonOption, UserError, console, emit, say
+from edgeloop_pipelines.cli.nodes import MirrorOption, NodesOption, RegistryOption
 
 if TYPE_CHECKING:
     from edgeloop_fleet.render import Node
@@ -27,15 +28,10 @@ def command(
         Path | None,
         typer.Option(help="JSON with Package documents: a list, target: package, or what `catalog show --json` gives"),
     ] = None,
-    nodes: Annotated[
-        Path | None, typer.Option(help="YAML with Node objects, as `kubectl get nodes -o yaml` gives")
-    ] = None,
+    nodes: NodesOption = None,
     namespace: Annotated[str, typer.Option(help="namespace of the objects")] = "edgeloop",
-    registry: Annotated[str, typer.Option(help="where nodes pull images from")] = "edgeloop.local",
-    mirror: Annotated[
-        list[str] | None,
-        typer.Option(metavar="GROUP=HOST[:PORT]", help="a site's pull-through registry, for the nodes of a group"),
-    ] = None,
+    registry: RegistryOption = "edgeloop.local",
+    mirror: MirrorOption = None,
     agent_image: Annotated[
         str, typer.Option(help="image of the node agent, by digest; empty: the release's name")
     ] = "",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from edgeloop_contracts import Loop, dumps
+from edgeloop_contracts import Loop, RunRequest
 from edgeloop_pipelines.compile import Compiled, compile_pipeline, must_fit_clusters
 from edgeloop_pipelines.kfpruns import ensure_experiment, experiment_id
 from edgeloop_pipelines.kfpserver import Settings, everything, talking
@@ -60,15 +60,11 @@ def wanted(loop: Loop, version_id: str, service_account: str = "") -> Recurring 
     """The recurring run that a loop asks for; None when it has no schedule. CronError."""
     if not loop.retrain.schedule:
         return None
-    parameters = {
-        "loop": dumps(loop),
-        "run_key": f"{loop.name}-{TIME}",
-        "cause": "schedule",
-        "started_by": "schedule",
-        "evidence_s": 0.0,
-        "now_s": 0.0,
-    }
-    return Recurring(name_of(loop.name), kfp_cron(loop.retrain.schedule), version_id, parameters, service_account)
+    from edgeloop_pipelines.training import arguments_of
+
+    request = RunRequest(loop=loop.name, key=f"{loop.name}-{TIME}", cause="schedule", by="schedule")
+    cron, parameters = kfp_cron(loop.retrain.schedule), arguments_of(request, loop)
+    return Recurring(name_of(loop.name), cron, version_id, parameters, service_account)
 
 
 _DIFFERENCES: Mapping[str, Callable[[Recurring, Recurring], bool]] = {
